@@ -1,0 +1,132 @@
+"""Where everything is. The only module that reads the environment.
+
+`TRACECLI_HOME`      the folder of all state (default `~/.tracecli`)
+`TRACECLI_POLICIES`  the policy folder (default: `policies/` of the checkout tracecli runs from, else of the home)
+`TRACECLI_HOSTS`     more hosts to intercept, separated by commas, as the option `tracecli_hosts` takes them
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from tracecli.errors import HomeError
+
+PRIVATE_FOLDER = 0o700
+PRIVATE_FILE = 0o600
+
+_package = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Home:
+    """The folder of all state, and the names in it."""
+
+    root: Path
+
+    @property
+    def spool(self) -> Path:
+        """Segments that the proxy writes and ingest removes."""
+        return self.root / "spool"
+
+    @property
+    def bodies(self) -> Path:
+        """Parquet files of recorded bodies."""
+        return self.root / "bodies"
+
+    @property
+    def quarantine(self) -> Path:
+        """What could not be read from the spool, byte for byte."""
+        return self.root / "quarantine"
+
+    @property
+    def scratch(self) -> Path:
+        """Files being written, before they get their name."""
+        return self.root / "tmp"
+
+    @property
+    def database(self) -> Path:
+        """The DuckDB file of usage records. Never open it with anything but DuckDB: closing drops DuckDB's lock."""
+        return self.root / "traces.duckdb"
+
+    @property
+    def secret(self) -> Path:
+        """The key of credential fingerprints."""
+        return self.root / "fingerprint.key"
+
+    @property
+    def ingest_lock(self) -> Path:
+        """Held by the one process that ingests."""
+        return self.root / "ingest.lock"
+
+    @property
+    def status(self) -> Path:
+        """What ingest last counted, as JSON."""
+        return self.root / "ingest.json"
+
+    @property
+    def ingest_log(self) -> Path:
+        """What ingest had to say; no content."""
+        return self.root / "ingest.log"
+
+    @property
+    def mitmproxy(self) -> Path:
+        """The certificate authority and settings of `tracecli proxy`."""
+        return self.root / "mitmproxy"
+
+    @property
+    def ca_bundle(self) -> Path:
+        """The system's roots and our certificate authority in one file, for clients that take one."""
+        return self.root / "ca-bundle.pem"
+
+    def prepare(self) -> None:
+        """Make the folders, private to their owner.
+
+        Raises HomeError if that cannot be done.
+        """
+        try:
+            for folder in (self.root, self.spool, self.bodies, self.quarantine, self.scratch):
+                folder.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
+                if folder.stat().st_mode & 0o077:
+                    folder.chmod(PRIVATE_FOLDER)
+                if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+                    raise PermissionError(13, "Permission denied", str(folder))
+        except OSError as error:
+            raise HomeError(
+                f"cannot use the home folder {self.root}: {error.strerror} ({error.filename})",
+                "Make it writable, or name another with TRACECLI_HOME.",
+            ) from error
+
+
+def home(folder: str | Path | None = None) -> Home:
+    """The home: `folder` if given, else `TRACECLI_HOME`, else `~/.tracecli`."""
+    chosen = folder or os.environ.get("TRACECLI_HOME") or Path.home() / ".tracecli"
+    return Home(Path(chosen).expanduser().absolute())
+
+
+def policy_folder(state: Home, folder: str | Path | None = None) -> Path:
+    """The policy folder: `folder`, else `TRACECLI_POLICIES`, else that of the checkout, else that of the home."""
+    chosen = folder or os.environ.get("TRACECLI_POLICIES")
+    if chosen:
+        return Path(chosen).expanduser().absolute()
+    source = checkout()
+    return source / "policies" if source else state.root / "policies"
+
+
+def extra_hosts() -> list[str]:
+    """The hosts that `TRACECLI_HOSTS` adds."""
+    return [entry.strip() for entry in os.environ.get("TRACECLI_HOSTS", "").split(",") if entry.strip()]
+
+
+def checkout() -> Path | None:
+    """The checkout that this package runs from, or None when it is installed."""
+    root = _package.parent.parent
+    return root if (root / "addon" / "tracecli_addon.py").is_file() and (root / "policies").is_dir() else None
+
+
+def shipped(name: str) -> Path:
+    """A file that ships beside the package: `tracecli_addon.py` or `default.toml`."""
+    if source := checkout():
+        return source / ("addon" if name.endswith(".py") else "policies") / name
+    return _package / "_shipped" / name

@@ -1,0 +1,61 @@
+"""The one error tree; the command line turns each into one sentence and an exit code.
+
+    TracecliError
+    ├── ConfigError        3  an option, a policy file or a setting is wrong
+    ├── ExchangeNotFound   4  no recorded exchange matches
+    │   └── AmbiguousId    4  several do
+    ├── HomeError          5  the home folder, the spool or the database cannot be used
+    │   ├── StoreBusy      5  another process held the database for too long
+    │   └── NewerDatabase  5  a newer tracecli made the database
+    └── ProxyError         6  the proxy could not start (port in use, ...)
+
+Exit code 2 is a command line that cannot be parsed, 1 a bug in tracecli, 130 an interrupt. Every message is one
+sentence that names what is wrong, followed by the remedy.
+"""
+
+
+class TracecliError(Exception):
+    """Something the user can act on."""
+
+    exit_code = 1
+
+    def __init__(self, problem: str, remedy: str) -> None:
+        super().__init__(f"{problem}. {remedy}" if remedy else problem)
+        self.problem = problem
+        self.remedy = remedy
+
+
+class ConfigError(TracecliError):
+    """An option, a policy file or a setting is wrong."""
+
+    exit_code = 3
+
+
+class ExchangeNotFound(TracecliError):
+    """No recorded exchange matches what was asked for."""
+
+    exit_code = 4
+
+
+class AmbiguousId(ExchangeNotFound):
+    """More than one recorded exchange matches an id prefix."""
+
+
+class HomeError(TracecliError):
+    """The home folder, the spool or the database cannot be used."""
+
+    exit_code = 5
+
+
+class StoreBusy(HomeError):
+    """Another process held the database for longer than we wait."""
+
+
+class NewerDatabase(HomeError):
+    """The database was made by a newer tracecli."""
+
+
+class ProxyError(TracecliError):
+    """The proxy could not start."""
+
+    exit_code = 6

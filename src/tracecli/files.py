@@ -1,0 +1,49 @@
+"""Writing files that are whole or not there, and private to their owner."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+from tracecli.config import PRIVATE_FILE
+
+
+def write_new(path: Path, content: bytes) -> None:
+    """Write a file that must not exist yet: readers see nothing of it, or all.
+
+    Raises FileExistsError if it exists, OSError if it cannot be written.
+    """
+    draft = _draft(path, content)
+    try:
+        os.link(draft, path)
+    finally:
+        draft.unlink()
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write or replace a file: readers see the old content or the new one.
+
+    Raises OSError if it cannot be written; the old content stays then.
+    """
+    draft = _draft(path, content)
+    try:
+        draft.replace(path)
+    except OSError:
+        draft.unlink(missing_ok=True)
+        raise
+
+
+def _draft(path: Path, content: bytes) -> Path:
+    draft = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
+    file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, PRIVATE_FILE)
+    try:
+        with os.fdopen(file, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+    except BaseException:
+        with contextlib.suppress(OSError):
+            draft.unlink()
+        raise
+    return draft
