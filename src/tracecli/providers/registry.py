@@ -1,0 +1,212 @@
+"""Which requests are model calls, and in which wire format: by provider, method and path.
+
+A path's ending decides: gateways and self-hosted servers put their own prefixes before the same endings. What has no
+known ending is looked at once more by its content, unless it plainly manages something (files, batches, keys, ...).
+"""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import unquote
+
+import msgspec
+
+
+class Operation(msgspec.Struct, frozen=True):
+    """What a request asks for."""
+
+    name: str | None
+    """An OpenTelemetry GenAI operation (`chat`, `embeddings`, ...) or, where it names none, one in its style."""
+    format: str | None
+    """The key of the wire format's module in `formats`; None if no module reads it yet."""
+    unsure: bool = False
+    """The path says too little: it is a model call only if the body is a JSON object with a text `model`."""
+
+
+_CHAT = Operation("chat", "openai.chat")
+_RESPONSES = Operation("chat", "openai.responses")
+_MESSAGES = Operation("chat", "anthropic.messages")
+_COMPLETION = Operation("text_completion", None)
+_EMBEDDINGS = Operation("embeddings", None)
+_IMAGES = Operation("image_generation", None)
+_RERANK = Operation("rerank", None)
+_OTHER_CHAT = Operation("chat", None)
+_REALTIME = Operation("realtime", None)
+_UNSURE = Operation(None, None, unsure=True)
+
+# Endings of POST paths, for every provider.
+# https://platform.openai.com/docs/api-reference  https://docs.claude.com/en/api/messages
+# https://learn.microsoft.com/azure/ai-services/openai/reference  https://docs.mistral.ai/api
+# https://docs.cohere.com/reference/about  https://docs.voyageai.com/reference  https://api.jina.ai/redoc
+_ENDINGS = {
+    "chat/completions": _CHAT,
+    "agents/completions": _CHAT,
+    "fim/completions": Operation("text_completion", "openai.chat"),
+    "completions": _COMPLETION,
+    "responses": _RESPONSES,
+    "v1/messages": _MESSAGES,
+    "v1/complete": _COMPLETION,
+    "embeddings": _EMBEDDINGS,
+    "multimodalembeddings": _EMBEDDINGS,
+    "contextualizedembeddings": _EMBEDDINGS,
+    "images/generations": _IMAGES,
+    "images/edits": _IMAGES,
+    "images/variations": _IMAGES,
+    "audio/transcriptions": Operation("transcription", None),
+    "audio/translations": Operation("translation", None),
+    "audio/speech": Operation("speech", None),
+    "videos": Operation("video_generation", None),
+    "moderations": Operation("moderation", None),
+    "rerank": _RERANK,
+    "ocr": Operation("ocr", None),
+}
+
+# Endings that mean a model call with one provider and anything at all elsewhere.
+_ENDINGS_OF = {
+    # https://docs.cohere.com/reference
+    "cohere": {
+        "v1/chat": _OTHER_CHAT,
+        "v2/chat": _OTHER_CHAT,
+        "v1/generate": _COMPLETION,
+        "v1/summarize": _COMPLETION,
+        "v1/classify": Operation("classification", None),
+        "v1/embed": _EMBEDDINGS,
+        "v2/embed": _EMBEDDINGS,
+    },
+    # https://docs.ollama.com/api
+    "ollama": {
+        "api/chat": _OTHER_CHAT,
+        "api/generate": _COMPLETION,
+        "api/embed": _EMBEDDINGS,
+        "api/embeddings": _EMBEDDINGS,
+    },
+    # https://docs.mistral.ai/agents/agents_and_conversations
+    "mistral_ai": {"v1/conversations": _OTHER_CHAT},
+    # https://ai.google.dev/api/interactions-api
+    "gcp.gemini": {"interactions": _OTHER_CHAT},
+}
+_ENDINGS_OF["openai_compatible"] = _ENDINGS_OF["ollama"]
+
+# Google's custom methods, after the colon of the last segment. https://ai.google.dev/api
+# https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.publishers.models
+_METHODS = {
+    "generateContent": Operation("generate_content", None),
+    "streamGenerateContent": Operation("generate_content", None),
+    "generateAnswer": Operation("generate_content", None),
+    "generateMessage": _OTHER_CHAT,
+    "generateText": _COMPLETION,
+    "embedContent": _EMBEDDINGS,
+    "batchEmbedContents": _EMBEDDINGS,
+    "embedText": _EMBEDDINGS,
+}
+# Methods whose meaning depends on the model, or on its publisher.
+_PREDICT = {"predict", "predictLongRunning", "serverStreamingPredict"}
+_RAW_PREDICT = {"rawPredict", "streamRawPredict"}
+
+# https://docs.aws.amazon.com/bedrock/latest/APIReference/API_Operations_Amazon_Bedrock_Runtime.html
+_BEDROCK = re.compile(
+    r"/model/(?P<model>[^/]+(/[^/]+)?)"
+    r"/(?P<verb>converse|converse-stream|invoke|invoke-with-response-stream|invoke-with-bidirectional-stream)$"
+)
+
+# GET: a WebSocket that carries model calls. https://platform.openai.com/docs/guides/realtime-websocket
+# https://developers.openai.com/codex speaks the Responses API over one.
+_SOCKETS = {"realtime": _REALTIME, "v1/responses": _OTHER_CHAT, "codex/responses": _OTHER_CHAT}
+_GEMINI_LIVE = re.compile(r"BidiGenerateContent(Constrained)?$")
+
+# A path with one of these segments manages something or reports something, whatever its body says.
+_NO_CALL = {
+    "agents", "api_keys", "assistants", "batches", "claude_code", "containers", "conversations", "count_tokens",
+    "detokenize", "eval", "evals", "event_logging", "experimental", "files", "fine-tunes", "fine-tuning", "fine_tune",
+    "fine_tuning", "fine_tuning_jobs", "ft", "input_tokens", "libraries", "mcp-registry", "mcp_servers", "metrics",
+    "models", "oauth", "organization", "organizations", "otlp", "projects", "prompts", "realtime", "sessions", "skills",
+    "telemetry", "threads", "tokenize", "traces", "uploads", "vector_stores", "workspaces",
+}  # fmt: skip
+# The website's own traffic on chatgpt.com; what Codex sends there has a known ending.
+_WEBSITE = {"backend-api", "backend-anon", "public-api", "ces", "sentinel"}
+_VERSION = re.compile(r"v\d+(\.\d+)?((alpha|beta)\d*)?")
+
+
+def operation_of(provider: str, method: str, path: str) -> Operation | None:
+    """What a request asks for; None if it is no model call. `path` may carry a query."""
+    segments = [segment for segment in path.partition("?")[0].partition("#")[0].split("/") if segment]
+    if method == "GET":
+        return _socket(segments)
+    if method != "POST" or not segments:
+        return None
+    if segments[0] in _WEBSITE:
+        return _RESPONSES if segments == ["backend-api", "codex", "responses"] else None
+    if provider == "aws.bedrock" or "model" in segments:
+        found = _bedrock("/" + "/".join(segments))
+        if found:
+            return found
+    if ":" in segments[-1]:
+        return _google(segments)
+    return _by_ending(provider, segments) or _by_content(provider, segments)
+
+
+def _socket(segments: list[str]) -> Operation | None:
+    if segments and _GEMINI_LIVE.search(segments[-1]):
+        return _REALTIME
+    return next((_SOCKETS[end] for end in _ends(segments) if end in _SOCKETS), None)
+
+
+def _by_ending(provider: str, segments: list[str]) -> Operation | None:
+    own = _ENDINGS_OF.get(provider, {})
+    for end in _ends(segments):
+        found = own.get(end) or _ENDINGS.get(end)
+        if found:
+            # A saved prompt run at a gateway answers as a chat does: https://portkey.ai/docs/api-reference
+            return _CHAT if found is _COMPLETION and "prompts" in segments else found
+    return None
+
+
+def _ends(segments: list[str]) -> tuple[str, ...]:
+    """The last two segments, then the last one."""
+    return ("/".join(segments[-2:]), segments[-1]) if segments else ()
+
+
+def _by_content(provider: str, segments: list[str]) -> Operation | None:
+    """An endpoint that is not listed here. Telemetry and account paths of vendors carry no version of the API."""
+    if not _NO_CALL.isdisjoint(segments):
+        return None
+    if provider == "openai_compatible" or any(_VERSION.fullmatch(segment) for segment in segments):
+        return _UNSURE
+    return None
+
+
+def _google(segments: list[str]) -> Operation | None:
+    model, _, method = segments[-1].rpartition(":")
+    if method in _PREDICT:
+        return _predict(model)
+    if method in _RAW_PREDICT:
+        publisher = segments[segments.index("publishers") + 1] if "publishers" in segments else ""
+        return {"anthropic": _MESSAGES, "mistralai": _CHAT}.get(publisher, _OTHER_CHAT)
+    return _METHODS.get(method)
+
+
+def _predict(model: str) -> Operation:
+    """https://cloud.google.com/vertex-ai/generative-ai/docs/model-reference/overview"""
+    if "embedding" in model:
+        return _EMBEDDINGS
+    if model.startswith("imag"):
+        return _IMAGES
+    if model.startswith("veo"):
+        return Operation("video_generation", None)
+    return _COMPLETION
+
+
+def _bedrock(path: str) -> Operation | None:
+    match = _BEDROCK.search(path)
+    if match is None:
+        return None
+    if match["verb"].startswith("converse"):
+        return _OTHER_CHAT
+    model = unquote(match["model"])
+    if "embed" in model:
+        return _EMBEDDINGS
+    if "rerank" in model:
+        return _RERANK
+    if "image" in model or "stability." in model or "canvas" in model:
+        return _IMAGES
+    return _OTHER_CHAT

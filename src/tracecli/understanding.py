@@ -1,0 +1,292 @@
+"""Understanding an exchange: bytes of the wire in, `Understanding` out.
+
+`Reading` follows an exchange while it passes, also in the proxy's event loop; `understand` takes a recorded one.
+Neither raises, whatever the bytes: what cannot be understood is marked by flags, and the rest is told all the same.
+
+| flag                     | means                                                                                     |
+| ------------------------ | ----------------------------------------------------------------------------------------- |
+| `not_understood`         | no module reads this format yet, or the answer is not of it                               |
+| `request_not_understood` | the request's body is not what the format asks for, or was cut                            |
+| `bad_encoding`           | a content encoding that is unknown, or does not decode                                    |
+| `truncated`              | a body ends inside its encoding or its JSON                                               |
+| `too_large`              | a body is larger than the limit of a reading; its beginning was read                      |
+| `bad_event`              | events of the stream were no JSON, or too large, and were left out                        |
+| `error_in_stream`        | the provider reported an error inside a stream that began well                            |
+| `no_end_event`           | the stream ended without the event that says so                                           |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, Concatenate
+
+import msgspec
+
+from tracecli.exchange import Exchange, Headers, Understanding
+from tracecli.providers.formats import FORMATS
+from tracecli.providers.reader import Reader, completion
+from tracecli.providers.registry import operation_of
+from tracecli.providers.values import error_text, mended, parse_leniently, parse_strictly
+from tracecli.wire.encodings import DEFAULT_LIMIT, Decoder, decode
+from tracecli.wire.sse import SseDecoder
+
+# A stream is read event by event: however long it is, a reading holds no more than its content.
+_STREAM_LIMIT = 1 << 30
+# Of an answer in an unknown format: enough for an error.
+_UNKNOWN_BYTES = 64 << 10
+_MAX_PLAIN_ERROR = 300
+_BOM = b"\xef\xbb\xbf"
+_SSE_STARTS = (b"data:", b"event:", b"id:", b"retry:", b":")
+_ENCODING_FLAGS = {"truncated": "truncated", "too large": "too_large"}
+
+# Sessions that clients name in a header: Claude Code, Codex, others.
+_SESSION_HEADERS = ("x-claude-code-session-id", "session_id", "session-id", "conversation_id", "x-session-id")
+
+
+def _guarded[**P](step: Callable[Concatenate[Reading, P], None]) -> Callable[Concatenate[Reading, P], None]:
+    """A step whose failure costs only what it would have found: the client's call must not fail because of us."""
+
+    @wraps(step)
+    def guarded(self: Reading, /, *args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            step(self, *args, **kwargs)
+        except Exception:
+            self.give_up()
+
+    return guarded
+
+
+class Reading:
+    """Reads one exchange while it passes: the request, the answer's head, bytes of its body, the end.
+
+    Without `content` no message and no text is built or kept, and of an error only its type. `limit` bounds the
+    decoded bytes of a body; a stream may be longer.
+    """
+
+    def __init__(
+        self, provider: str, format: str | None, path: str, *, content: bool = True, limit: int = DEFAULT_LIMIT
+    ) -> None:
+        self._known = format in FORMATS
+        self._reader = FORMATS.get(format or "", Reader)(provider, path, content)
+        self._content = content
+        self._limit = limit
+        self._flags: list[str] = []
+        self._session: str | None = None
+        self._odd = False
+        self._request_understood = False
+        self._answer_understood = False
+        self._status: int | None = None
+        self._content_type = ""
+        self._decoder = Decoder(None, limit)
+        self._start: bytes | None = b""
+        self._events: SseDecoder | None = None
+        self._whole: list[bytes] = []
+        self._whole_bytes = 0
+
+    @property
+    def started(self) -> bool:
+        """Whether the bytes fed so far held a generated piece of a stream: text, reasoning or a tool call."""
+        return self._reader.started
+
+    @_guarded
+    def request(self, headers: Headers, body: bytes) -> None:
+        """The request's headers and its body, or the beginning of it, as on the wire."""
+        self._session = next((value for name in _SESSION_HEADERS if (value := _header(headers, name))), None)
+        plain, error = decode(_header(headers, "content-encoding"), body, self._limit)
+        self._encoding_flag(error)
+        value = self._parsed(plain)
+        if isinstance(value, dict):
+            self._reader.request(value)
+            self._request_understood = True
+
+    @_guarded
+    def response_head(self, status: int, headers: Headers) -> None:
+        """The answer's status and headers."""
+        self._status = status
+        self._content_type = _header(headers, "content-type").partition(";")[0].strip().lower()
+        limit = _STREAM_LIMIT if self._content_type == "text/event-stream" else self._limit
+        self._decoder = Decoder(_header(headers, "content-encoding"), limit)
+
+    @_guarded
+    def feed(self, data: bytes) -> None:
+        """Bytes of the answer's body as on the wire, split anywhere."""
+        if self._known or self._whole_bytes < _UNKNOWN_BYTES:
+            self._decoded(self._decoder.feed(data))
+
+    def finish(self) -> Understanding:
+        """All that was found."""
+        self._end()
+        try:
+            return self._understanding()
+        except Exception:
+            self.give_up()
+            return Understanding(understood=False, flags=self._flags)
+
+    def give_up(self) -> None:
+        """A step failed: mark what it leaves."""
+        self._flag("not_understood")
+
+    def _decoded(self, data: bytes) -> None:
+        if self._start is not None:
+            data = self._start + data
+            is_stream = _is_event_stream(data, self._content_type)
+            self._start = data if is_stream is None else None
+            if is_stream is None:
+                return
+            self._events = SseDecoder() if is_stream else None
+        if self._events is None:
+            self._whole.append(data)
+            self._whole_bytes += len(data)
+        else:
+            for event in self._events.feed(data):
+                self._event(event.event, event.data)
+
+    @_guarded
+    def _event(self, name: str, data: str, *, may_be_cut: bool = False) -> None:
+        if data == "[DONE]":
+            self._reader.done()
+            return
+        value = self._parsed(data)
+        if isinstance(value, dict):
+            self._answer_understood = self._reader.event(name, value) or self._answer_understood
+        elif not may_be_cut:
+            self._flag("bad_event")
+
+    @_guarded
+    def _end(self) -> None:
+        self._decoder.finish()
+        self._encoding_flag(self._decoder.error)
+        if not self._request_understood:
+            self._flag("request_not_understood")
+        if self._events is not None:
+            self._end_stream(self._events)
+        elif self._status is not None:
+            self._end_whole(b"".join(self._whole) + (self._start or b""))
+        if not self._known or (self._status is not None and not self._answer_understood):
+            self._flag("not_understood")
+
+    def _end_stream(self, events: SseDecoder) -> None:
+        for event in events.finish():
+            self._event(event.event, event.data, may_be_cut=True)
+        if events.dropped:
+            self._flag("bad_event")
+        if self._reader.failed:
+            self._flag("error_in_stream")
+        elif self._known and not self._reader.ended:
+            self._flag("no_end_event")
+
+    def _end_whole(self, body: bytes) -> None:
+        value = self._parsed(body)
+        if value is None:
+            self._end_unreadable(body.strip())
+        elif (self._status or 0) >= 400 or not (isinstance(value, dict) and self._reader.answer(value)):
+            self._end_error(value)
+        else:
+            self._answer_understood = True
+
+    def _end_error(self, value: Any) -> None:
+        """No answer of the format: an error, under an error status or, as some gateways do it, under 200."""
+        told = value[0] if isinstance(value, list) and value else value
+        if (self._status or 0) >= 400 or (isinstance(told, dict) and told.get("error")):
+            self._reader.error = error_text(value, self._content)
+            self._answer_understood = self._reader.error is not None
+
+    def _end_unreadable(self, body: bytes) -> None:
+        if body[:1] in (b"{", b"[") and body[-1:] not in (b"}", b"]"):
+            self._flag("truncated")
+        elif (self._status or 0) >= 400 and self._content and self._content_type == "text/plain":
+            self._reader.error = body.decode("utf-8", "replace")[:_MAX_PLAIN_ERROR] or None
+
+    def _parsed(self, data: bytes | str) -> Any:
+        """The value of a JSON text; None if it is none."""
+        try:
+            return parse_strictly(data)
+        except ValueError:
+            pass
+        try:
+            value = parse_leniently(data)
+        except ValueError:
+            return None
+        self._odd = True
+        return value
+
+    def _flag(self, name: str) -> None:
+        if name not in self._flags:
+            self._flags.append(name)
+
+    def _encoding_flag(self, error: str | None) -> None:
+        if error:
+            self._flag(_ENCODING_FLAGS.get(error, "bad_encoding"))
+
+    def _understanding(self) -> Understanding:
+        reader = self._reader
+        output_messages = reader.output_messages()
+        found = Understanding(
+            understood=self._known and self._request_understood and "not_understood" not in self._flags,
+            stream=reader.stream,
+            request_model=reader.request_model,
+            response_model=reader.response_model,
+            response_id=reader.response_id,
+            finish_reasons=reader.finish_reasons() or None,
+            usage=reader.usage(),
+            service_tier=reader.service_tier,
+            reported_cost_usd=reader.reported_cost_usd,
+            session=mended(self._session) or reader.session,
+            claimed_user=reader.claimed_user,
+            error=reader.error,
+            input_messages=reader.input_messages,
+            output_messages=output_messages,
+            completion=completion(output_messages),
+            flags=self._flags,
+        )
+        return _mended(found) if self._odd else found
+
+
+def understand(exchange: Exchange, request_body: bytes, response_body: bytes) -> tuple[Understanding, float | None]:
+    """What a recorded exchange says, and its time to first token in milliseconds.
+
+    The latter is the time of the chunk that brought the first generated piece; None where nothing was streamed, or
+    where the record does not hold that chunk's time.
+    """
+    operation = operation_of(exchange.provider, exchange.method, exchange.path)
+    reading = Reading(exchange.provider, operation.format if operation else None, exchange.path)
+    reading.request(exchange.request_headers, request_body)
+    if exchange.status is not None:
+        reading.response_head(exchange.status, exchange.response_headers)
+    ttft_ms = None
+    fed = 0
+    for arrived, at_ms in exchange.chunks:
+        reading.feed(response_body[fed:arrived])
+        fed = max(fed, arrived)
+        if reading.started:
+            ttft_ms = at_ms
+            break
+    reading.feed(response_body[fed:])
+    return reading.finish(), ttft_ms
+
+
+def _is_event_stream(start: bytes, content_type: str) -> bool | None:
+    """Whether a body with this beginning is an event stream; None if it is too short to tell.
+
+    The bytes decide where they contradict the content type: gateways send errors as JSON under `text/event-stream`,
+    and streams as JSON or text.
+    """
+    text = start.removeprefix(_BOM).lstrip()
+    if not text or _BOM.startswith(text):
+        return None
+    if content_type == "text/event-stream":
+        return text[:1] not in (b"{", b"[", b"<")
+    if text.startswith(_SSE_STARTS):
+        return True
+    return None if any(known.startswith(text) for known in _SSE_STARTS) else False
+
+
+def _header(headers: Headers, name: str) -> str:
+    """The values of a header, joined as RFC 9110, 5.3 allows; empty if it is absent."""
+    return ", ".join(value for given, value in headers if given.lower() == name)
+
+
+def _mended(found: Understanding) -> Understanding:
+    changes = {name: mended(getattr(found, name)) for name in found.__struct_fields__}
+    return msgspec.structs.replace(found, **changes)
