@@ -1,0 +1,1 @@
+"""Policies: what applies to a request, and why."""

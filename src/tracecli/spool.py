@@ -1,0 +1,269 @@
+"""The spool: append-only files ("segments") that carry exchanges from the proxy to ingest.
+
+One writer owns a segment: it is named `<uuid7>.open` and locked (flock) while it grows, and renamed to `<uuid7>.seg`
+when it is sealed. An `.open` segment whose lock is free belongs to a process that died; it is read like a sealed one.
+
+A segment is a row of frames. A frame is a header of 24 bytes, little-endian, and three parts:
+
+    marker 8 bytes | meta length u32 | request length u32 | response length u32 | CRC-32 u32 | meta | request | response
+
+The marker is a hash of the segment's name, so recorded content cannot contain something that looks like a frame of its
+own segment; after damage, reading goes on at the next marker. The CRC covers lengths and parts. Meta is an `Exchange`
+as JSON; the other two are the bodies as they were on the wire.
+
+A segment may be read while it grows and after its writer was killed: a torn last frame is reported as damage, and is
+merely not there yet if the writer lives.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import itertools
+import os
+import struct
+import threading
+import time
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from tracecli.config import PRIVATE_FILE
+from tracecli.exchange import RECORD_VERSION, Captured, Exchange, new_id
+
+_HEADER = struct.Struct("<8sIIII")
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(Exchange)
+
+OPEN, SEALED = ".open", ".seg"
+
+
+@dataclass(frozen=True)
+class Damage:
+    """Bytes of a segment that are no frame, or a frame of which the meta cannot be read."""
+
+    offset: int
+    length: int
+    reason: str
+
+
+def _marker(segment: str) -> bytes:
+    """The frame marker of a segment, from its name without suffix."""
+    return hashlib.blake2b(segment.encode(), digest_size=8, person=b"tracecli-spool").digest()
+
+
+def _checksum(lengths: bytes, *parts: bytes) -> int:
+    crc = zlib.crc32(lengths)
+    for part in parts:
+        crc = zlib.crc32(part, crc)
+    return crc
+
+
+class SpoolWriter:
+    """Appends exchanges to segments of its own. `append` never raises: what cannot be written is counted.
+
+    `append` is called from the proxy's event loop, `tick` and `close` from anywhere.
+    """
+
+    def __init__(self, folder: Path, *, seal_after_s: float = 1.0, seal_bytes: int = 8 << 20) -> None:
+        self.folder = folder
+        self.seal_after_s = seal_after_s
+        self.seal_bytes = seal_bytes
+        self.written = 0
+        self.lost = 0
+        self.last_error: str | None = None
+        self._lock = threading.Lock()
+        self._segment: _Segment | None = None
+        self._full: list[_Segment] = []
+
+    def append(self, captured: Captured) -> bool:
+        """Write one exchange; False, and counted in `lost`, if that failed."""
+        with self._lock:
+            try:
+                if self._segment is None:
+                    self._segment = _Segment(self.folder)
+                self._segment.append(captured)
+                if self._segment.size >= self.seal_bytes:
+                    self._full.append(self._segment)
+                    self._segment = None
+            except (OSError, ValueError) as error:
+                self._refuse(error)
+                return False
+            self.written += 1
+            return True
+
+    def _refuse(self, error: Exception) -> None:
+        self.lost += 1
+        self.last_error = f"{type(error).__name__}: {error}"
+        if self._segment is not None and self._segment.broken:
+            self._full.append(self._segment)
+            self._segment = None
+
+    def tick(self) -> None:
+        """Bring what was written to the disk, and seal segments that are due. Call it a few times a second."""
+        with self._lock:
+            segment = self._segment
+            if segment is not None and time.monotonic() - segment.born >= self.seal_after_s:
+                self._full.append(segment)
+                self._segment = segment = None
+            due, self._full = self._full, []
+        if segment is not None:
+            with contextlib.suppress(OSError, ValueError):  # sealed meanwhile: its sealing synchronises it
+                os.fdatasync(segment.file)
+        for full in due:
+            self._seal(full)
+
+    def close(self) -> None:
+        """Seal everything. Appending afterwards opens a new segment, which ingest takes once this process has ended."""
+        with self._lock:
+            due, self._full = self._full, []
+            if self._segment is not None:
+                due.append(self._segment)
+                self._segment = None
+        for segment in due:
+            self._seal(segment)
+
+    def _seal(self, segment: _Segment) -> None:
+        try:
+            segment.seal()
+        except OSError as error:
+            self.last_error = f"{type(error).__name__}: {error}"
+
+
+class _Segment:
+    """An open segment file, locked for as long as it is open."""
+
+    def __init__(self, folder: Path) -> None:
+        self.name = new_id()
+        self.path = folder / (self.name + OPEN)
+        self.marker = _marker(self.name)
+        self.born = time.monotonic()
+        self.size = 0
+        self.broken = False
+        self.file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, PRIVATE_FILE)
+        try:
+            fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(self.file)
+            raise
+
+    def append(self, captured: Captured) -> None:
+        meta = _encoder.encode(captured.exchange)
+        parts = (meta, captured.request_body, captured.response_body)
+        lengths = struct.pack("<III", *map(len, parts))
+        frame = [self.marker + lengths + struct.pack("<I", _checksum(lengths, *parts)), *parts]
+        total = _HEADER.size + sum(map(len, parts))
+        try:
+            done = os.writev(self.file, frame)
+            if done < total:
+                self._write_rest(b"".join(frame)[done:])
+        except OSError:
+            self._take_back()
+            raise
+        self.size += total
+
+    def _write_rest(self, rest: bytes) -> None:
+        view = memoryview(rest)
+        while view:
+            view = view[os.write(self.file, view) :]
+
+    def _take_back(self) -> None:
+        """Cut a half-written frame off. If even that fails, the segment is given up: its reader skips the damage."""
+        try:
+            os.ftruncate(self.file, self.size)
+        except OSError:
+            self.broken = True
+
+    def seal(self) -> None:
+        try:
+            os.fdatasync(self.file)
+            self.path.rename(self.path.with_suffix(SEALED))
+        finally:
+            os.close(self.file)
+
+
+def segments(folder: Path) -> list[Path]:
+    """All segments of a spool, oldest first, sealed or not."""
+    try:
+        return sorted(path for path in folder.iterdir() if path.suffix in (OPEN, SEALED))
+    except FileNotFoundError:
+        return []
+
+
+def is_finished(segment: Path) -> bool:
+    """Whether nobody writes to the segment any more."""
+    if segment.suffix == SEALED:
+        return True
+    try:
+        file = os.open(segment, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    else:
+        return True
+    finally:
+        os.close(file)
+
+
+def read(segment: Path) -> Iterator[Captured | Damage]:
+    """What a segment holds, in order.
+
+    Raises FileNotFoundError if it is gone: it was sealed (look for the other name) or ingested.
+    """
+    return frames(segment.stem, segment.read_bytes())
+
+
+def frames(name: str, data: bytes) -> Iterator[Captured | Damage]:
+    """The frames in the bytes of the segment `name`; damaged stretches are reported and skipped."""
+    marker = _marker(name)
+    at = 0
+    while at < len(data):
+        found = _frame(data, at, marker)
+        if isinstance(found, str):
+            next_at = _resume(data, at + 1, marker)
+            yield Damage(at, next_at - at, found)
+            at = next_at
+            continue
+        captured, end = found
+        yield captured if captured is not None else Damage(at, end - at, "the meta part is no exchange of this version")
+        at = end
+
+
+def _resume(data: bytes, at: int, marker: bytes) -> int:
+    """Where the next whole frame starts, or the end."""
+    while (at := data.find(marker, at)) != -1:
+        if not isinstance(_frame(data, at, marker), str):
+            return at
+        at += 1
+    return len(data)
+
+
+def _frame(data: bytes, at: int, marker: bytes) -> tuple[Captured | None, int] | str:
+    """The frame at `at` and its end; None for an unreadable exchange in a whole frame; or why there is no frame."""
+    if len(data) - at < _HEADER.size:
+        return "torn header"
+    found, meta, request, response, crc = _HEADER.unpack_from(data, at)
+    if found != marker:
+        return "no frame"
+    start = at + _HEADER.size
+    end = start + meta + request + response
+    if end > len(data):
+        return "torn frame"
+    cuts = (start, start + meta, start + meta + request, end)
+    parts = [data[a:b] for a, b in itertools.pairwise(cuts)]
+    if _checksum(data[at + 8 : at + 20], *parts) != crc:
+        return "wrong checksum"
+    try:
+        exchange = _decoder.decode(parts[0])
+    except msgspec.DecodeError:
+        return None, end
+    if exchange.version > RECORD_VERSION:
+        return None, end
+    return Captured(exchange, parts[1], parts[2]), end

@@ -1,0 +1,165 @@
+"""The spool: what was appended is read back, whatever happened to the file in between."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support.exchanges import captured
+from tracecli import spool
+from tracecli.exchange import Captured
+from tracecli.spool import Damage, SpoolWriter
+
+
+def written(folder: Path, *exchanges: Captured) -> Path:
+    writer = SpoolWriter(folder)
+    for exchange in exchanges:
+        assert writer.append(exchange)
+    writer.close()
+    [segment] = spool.segments(folder)
+    return segment
+
+
+@given(st.lists(st.tuples(st.binary(max_size=300), st.binary(max_size=300)), min_size=1, max_size=5))
+def test_reads_back_what_was_written(
+    tmp_path_factory: pytest.TempPathFactory, bodies: list[tuple[bytes, bytes]]
+) -> None:
+    """Each exchange comes back equal, in order, whatever its bytes."""
+    exchanges = [captured(*pair) for pair in bodies]
+    segment = written(tmp_path_factory.mktemp("spool"), *exchanges)
+    assert list(spool.read(segment)) == exchanges
+
+
+def test_every_torn_tail_loses_only_the_last(tmp_path: Path) -> None:
+    """Cut anywhere in its last frame, a segment still gives the frames before it."""
+    first, last = captured(), captured(b"q" * 40, b"a" * 40)
+    segment = written(tmp_path, first, last)
+    data = segment.read_bytes()
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    whole = len(data) - len(written(alone, last).read_bytes())
+    for end in range(whole, len(data)):
+        found = list(spool.frames(segment.stem, data[:end]))
+        assert found[0] == first
+        assert all(isinstance(one, Damage) for one in found[1:])
+        assert len(found) == (1 if end == whole else 2)
+
+
+@given(st.data())
+def test_damage_costs_only_the_frame_it_hits(data: st.DataObject) -> None:
+    """A flipped byte loses at most the exchange it lies in; the damage names those bytes, and reading goes on."""
+    exchanges, name, raw, ends = _SEGMENT
+    at = data.draw(st.integers(0, len(raw) - 1))
+    flip = data.draw(st.integers(1, 255))
+    found = list(spool.frames(name, raw[:at] + bytes([raw[at] ^ flip]) + raw[at + 1 :]))
+    hit = next(number for number, end in enumerate(ends) if at < end)
+    assert [one for one in found if not isinstance(one, Damage)] == [e for n, e in enumerate(exchanges) if n != hit]
+    [damage] = [one for one in found if isinstance(one, Damage)]
+    assert damage.offset <= at < damage.offset + damage.length
+
+
+def _segment() -> tuple[list[Captured], str, bytes, list[int]]:
+    import tempfile
+
+    exchanges = [captured(), captured(b"", b""), captured(b"x" * 100, b"y" * 100)]
+    ends: list[int] = []
+    with tempfile.TemporaryDirectory() as folder:
+        writer = SpoolWriter(Path(folder))
+        for exchange in exchanges:
+            writer.append(exchange)
+            ends.append(spool.segments(Path(folder))[0].stat().st_size)
+        writer.close()
+        [segment] = spool.segments(Path(folder))
+        return exchanges, segment.stem, segment.read_bytes(), ends
+
+
+_SEGMENT = _segment()
+
+
+@given(st.binary(max_size=2000))
+def test_garbage_is_damage(data: bytes) -> None:
+    """Bytes that are no segment are reported, never raised on."""
+    assert all(isinstance(one, Damage) for one in spool.frames("garbage", data))
+
+
+def test_recorded_content_cannot_pass_for_a_frame(tmp_path: Path) -> None:
+    """After damage, a frame of another segment inside a body is not taken for one of this."""
+    other = tmp_path / "other"
+    other.mkdir()
+    inside = written(other, captured(b"forged")).read_bytes()
+    segment = written(tmp_path, captured(inside, inside))
+    data = segment.read_bytes()
+    [damage] = list(spool.frames(segment.stem, b"\x00" + data[1:]))
+    assert isinstance(damage, Damage)
+    assert damage.length == len(data)
+
+
+def test_a_record_of_a_newer_version_is_kept_apart(tmp_path: Path) -> None:
+    """What a newer tracecli wrote is not read as something else."""
+    [damage] = list(spool.read(written(tmp_path, captured(version=99))))
+    assert isinstance(damage, Damage)
+
+
+def test_a_segment_is_finished_when_its_writer_is_gone(tmp_path: Path) -> None:
+    """A growing segment is left alone; sealed, or with its lock free, it may be taken."""
+    writer = SpoolWriter(tmp_path, seal_after_s=0)
+    writer.append(captured())
+    [growing] = spool.segments(tmp_path)
+    assert not spool.is_finished(growing)
+    writer.tick()
+    [sealed] = spool.segments(tmp_path)
+    assert sealed.suffix == ".seg"
+    assert spool.is_finished(sealed)
+    orphan = tmp_path / "01a20808-6cca-7728-8f7b-ab929dc23f01.open"
+    orphan.write_bytes(b"")
+    assert spool.is_finished(orphan)
+
+
+def test_size_seals(tmp_path: Path) -> None:
+    """A segment that grew to its limit is followed by another."""
+    writer = SpoolWriter(tmp_path, seal_bytes=1000)
+    for _ in range(4):
+        writer.append(captured(b"x" * 600))
+    writer.close()
+    assert len(spool.segments(tmp_path)) == 4
+
+
+def test_files_are_private(tmp_path: Path) -> None:
+    """Nobody else may read a segment."""
+    assert written(tmp_path, captured()).stat().st_mode & 0o077 == 0
+
+
+def test_a_failing_disk_is_counted_and_recovered_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A write that fails costs that exchange and no other, and leaves no half frame."""
+    writer = SpoolWriter(tmp_path)
+    first, second = captured(), captured()
+    assert writer.append(first)
+    real = os.write
+    monkeypatch.setattr(os, "writev", lambda file, parts: real(file, b"".join(parts)[:30]))
+
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "write", full)
+    assert not writer.append(captured())
+    monkeypatch.undo()
+    assert writer.append(second)
+    writer.close()
+    [segment] = spool.segments(tmp_path)
+    assert list(spool.read(segment)) == [first, second]
+    assert (writer.written, writer.lost) == (2, 1)
+    assert "No space left" in str(writer.last_error)
+
+
+def test_a_missing_folder_is_counted(tmp_path: Path) -> None:
+    """Without its folder, the spool loses what it is given, and says so; it works again when the folder is back."""
+    writer = SpoolWriter(tmp_path / "away")
+    assert not writer.append(captured())
+    (tmp_path / "away").mkdir()
+    assert writer.append(captured())
+    assert (writer.written, writer.lost) == (1, 1)
+    writer.close()
