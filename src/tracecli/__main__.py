@@ -1,0 +1,5 @@
+"""`python -m tracecli`."""
+
+from tracecli.cli.main import main
+
+main()

@@ -1,0 +1,155 @@
+"""Reading what was recorded: the store and what is still in the spool, as one.
+
+The spool is read first and the database after it: so nothing is missed while ingest is between the two, and what is
+seen in both counts once.
+"""
+
+from __future__ import annotations
+
+import heapq
+import re
+from collections.abc import Iterator
+
+from tracecli import spool
+from tracecli.config import Home
+from tracecli.errors import AmbiguousId, ExchangeNotFound, HomeError
+from tracecli.exchange import Body, Captured, Headers, Message, Opened, Row
+from tracecli.recorded import Recorded, record
+from tracecli.spool import Damage
+from tracecli.store import bodies, exchanges
+from tracecli.store.connection import opened
+from tracecli.understanding import understand
+from tracecli.wire.encodings import decode
+
+LAST = "last"
+_PREFIX = re.compile(r"[0-9a-f-]{1,36}")
+_TRIES = 5
+
+
+def latest(home: Home, limit: int) -> list[Row]:
+    """The newest exchanges, newest first.
+
+    Raises StoreBusy, NewerDatabase or HomeError if the home or its database cannot be read.
+    """
+    waiting = {one.exchange.id: one for one in heapq.nlargest(limit, _spooled(home), key=lambda one: one.exchange.id)}
+    try:
+        with opened(home) as connection:
+            stored = exchanges.latest(connection, limit)
+            known = exchanges.known(connection, list(waiting))
+    except FileNotFoundError:
+        stored, known = [], set()
+    newest = sorted(waiting.keys() - known, reverse=True)
+    rows = stored + [record(waiting[identifier]).row for identifier in newest]
+    return sorted(rows, key=lambda row: row.id, reverse=True)[:limit]
+
+
+def open_exchange(home: Home, reference: str) -> Opened:
+    """One exchange with its content; `reference` is an id, a prefix that fits only one, or `last`.
+
+    Raises ExchangeNotFound or AmbiguousId if it does not name one, and what `latest` raises.
+    """
+    prefix = _prefix(home, reference.strip().lower())
+    waiting = {one.exchange.id: one for one in _spooled(home) if one.exchange.id.startswith(prefix)}
+    identifier = _only(prefix, waiting.keys() | _stored_ids(home, prefix))
+    for _ in range(_TRIES):
+        try:
+            with opened(home) as connection:
+                stored = exchanges.one(connection, identifier)
+                places = bodies.candidates(connection, identifier)
+        except FileNotFoundError:
+            stored, places = None, []
+        if stored is None:
+            return _opened(record(waiting[identifier]), waiting[identifier])
+        try:
+            found = bodies.read(home, places, identifier) if stored.exchange.traced else None
+        except FileNotFoundError:
+            continue  # merged into another file this moment
+        return _opened(stored, Captured(stored.exchange, *(found or (b"", b""))))
+    raise ExchangeNotFound(
+        f"the bodies of {identifier} are named in the database, and their file is gone",
+        "Its usage record is still in `tracecli usage show --json`.",
+    )
+
+
+def _spooled(home: Home) -> Iterator[Captured]:
+    try:
+        for segment in spool.segments(home.spool):
+            for path in (segment, segment.with_suffix(spool.SEALED)):
+                try:
+                    found = list(spool.read(path))
+                except FileNotFoundError:  # sealed this moment, so look for its other name; or ingested
+                    continue
+                yield from (one for one in found if not isinstance(one, Damage))
+                break
+    except OSError as error:
+        raise HomeError(f"cannot read the spool {home.spool}: {error.strerror}", "Make it readable.") from error
+
+
+def _prefix(home: Home, reference: str) -> str:
+    if reference == LAST:
+        newest = latest(home, 1)
+        if not newest:
+            raise ExchangeNotFound("nothing is recorded yet", "Send a request through the proxy first.")
+        return newest[0].id
+    if not _PREFIX.fullmatch(reference):
+        raise ExchangeNotFound(f"{reference!r} is not an id", "Give an id, the beginning of one, or `last`.")
+    return reference
+
+
+def _stored_ids(home: Home, prefix: str) -> set[str]:
+    try:
+        with opened(home) as connection:
+            found = exchanges.between(connection, *_bounds(prefix))
+    except FileNotFoundError:
+        return set()
+    return {identifier for identifier in found if identifier.startswith(prefix)}
+
+
+def _only(prefix: str, matches: set[str]) -> str:
+    if not matches:
+        raise ExchangeNotFound(
+            f"no recorded exchange has an id that begins with {prefix}", "See `tracecli usage show`."
+        )
+    if len(matches) > 1:
+        some = ", ".join(sorted(matches, reverse=True)[:3])
+        raise AmbiguousId(f"more than one id begins with {prefix}: {some}, ...", "Give more of the id.")
+    return matches.pop()
+
+
+def _bounds(prefix: str) -> tuple[str, str]:
+    """The smallest and the largest UUID that begins with `prefix`."""
+    digits = prefix.replace("-", "")[:32]
+    return digits.ljust(32, "0"), digits.ljust(32, "f")
+
+
+def _opened(recorded: Recorded, captured: Captured) -> Opened:
+    exchange = recorded.exchange
+    input_messages: list[Message] = []
+    output_messages: list[Message] = []
+    completion = None
+    if exchange.traced:
+        understanding, _ = understand(exchange, captured.request_body, captured.response_body)
+        input_messages, output_messages = understanding.input_messages, understanding.output_messages
+        completion = understanding.completion
+    default = {"https": 443, "http": 80}.get(exchange.scheme)
+    port = "" if exchange.port == default else f":{exchange.port}"
+    return Opened(
+        row=recorded.row,
+        url=f"{exchange.scheme}://{exchange.host}{port}{exchange.path}",
+        http_version=exchange.http_version,
+        lane=exchange.lane,
+        reason=exchange.reason,
+        cost_detail=recorded.cost_detail,
+        request=_body(exchange.request_headers, captured.request_body, exchange.request_cut),
+        response=_body(exchange.response_headers, captured.response_body, exchange.response_cut),
+        input_messages=input_messages,
+        output_messages=output_messages,
+        completion=completion,
+    )
+
+
+def _body(headers: Headers, raw: bytes, cut: bool) -> Body:
+    """A body for reading: its content encoding taken off, as far as that goes."""
+    encoding = next((value for name, value in headers if name.lower() == "content-encoding"), None)
+    plain, error = decode(encoding, raw)
+    return Body(headers, raw if error and not plain else plain, cut)

@@ -1,0 +1,136 @@
+"""The `tracecli` command: which commands there are, and the one boundary where errors become words and exit codes.
+
+A command's module is imported when the command runs, not before: `usage show` starts without mitmproxy, `--help`
+without any of them.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import NoReturn
+
+import click
+
+import tracecli
+from tracecli.cli import output
+from tracecli.errors import TracecliError
+
+SECTIONS = {
+    "First steps": {"demo": "See it work on a stand-in provider, without an API key."},
+    "Recording": {
+        "proxy": "Run the proxy: record calls to AI providers, pass everything else.",
+        "ingest": "Load recorded exchanges from the spool into the store.",
+    },
+    "Reading": {"usage": "Look at what was recorded: requests, tokens, cost."},
+}
+"""The commands as `--help` lists them: the first sentence of each one's own help, kept here to import none of them.
+
+`tracecli.cli.NAME` holds the click command `command`.
+"""
+
+EXIT_CODES = {
+    0: "done",
+    1: "a bug in tracecli, or output that cannot be written",
+    2: "a command line that cannot be understood",
+    3: "an option, a policy file or a setting is wrong",
+    4: "no recorded request matches, or several do",
+    5: "the home folder or the database cannot be used",
+    6: "the proxy cannot start",
+    130: "interrupted",
+}
+
+
+@dataclass
+class _Asked:
+    """What the options before the command asked for."""
+
+    debug: bool = False
+
+
+class _Commands(click.Group):
+    """Commands that are imported when they are used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [name for commands in SECTIONS.values() for name in commands]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self.list_commands(ctx):
+            return None
+        command: click.Command = import_module(f"tracecli.cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for title, commands in SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name, text.rstrip(".")) for name, text in commands.items()])
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Exit codes"):
+            formatter.write_dl([(str(code), meaning) for code, meaning in EXIT_CODES.items()])
+
+
+@click.command(
+    "tracecli", cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80}
+)
+@click.version_option(tracecli.__version__, message="%(prog)s %(version)s")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.pass_obj
+def cli(asked: _Asked, debug: bool) -> None:
+    """See what your AI calls sent, what came back and what it cost.
+
+    Everything is kept in one folder, ~/.tracecli or TRACECLI_HOME.
+    """
+    asked.debug = debug
+
+
+def main(args: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line `args` (default: the program's own) and exit."""
+    output.use_utf8()
+    raise SystemExit(run(args))
+
+
+def run(args: Sequence[str] | None = None) -> int:
+    """Run a command line and return its exit code; every error has been said on standard error.
+
+    A command returns nothing, or an exit code of its own.
+    """
+    asked = _Asked()
+    try:
+        code = cli.main(args, prog_name="tracecli", standalone_mode=False, obj=asked)
+        return code if isinstance(code, int) else 0
+    except click.Abort as abort:  # click makes it of Ctrl-C, and of an EOFError too, which is none
+        if not isinstance(abort.__cause__, EOFError):
+            return 130
+        return _bug(abort.__cause__, asked.debug)
+    except click.exceptions.NoArgsIsHelpError as asking:
+        output.say(asking.format_message())
+        return asking.exit_code
+    except click.ClickException as error:
+        path = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "tracecli"
+        output.say(f"tracecli: {error.format_message()} See `{path} --help`.")
+        return error.exit_code
+    except TracecliError as error:
+        if asked.debug:
+            output.say("".join(traceback.format_exception(error)))
+        output.say(f"tracecli: {error}")
+        return error.exit_code
+    except Exception as error:
+        return _bug(error, asked.debug)
+
+
+def _bug(error: BaseException, debug: bool) -> int:
+    """Say where it happened, and no more: a message or a local variable may hold recorded content."""
+    if debug:
+        output.say("".join(traceback.format_exception(error)))
+    ours = Path(tracecli.__file__).parent
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if ours in Path(frame.filename).parents]
+    place = f" in {Path(frames[-1].filename).relative_to(ours)}, line {frames[-1].lineno}" if frames else ""
+    output.say(
+        f"tracecli: this is a bug in tracecli: {type(error).__name__}{place}. "
+        "Please report it; `tracecli --debug ...` shows the traceback."
+    )
+    return 1

@@ -1,0 +1,215 @@
+"""Ingest: from the spool to the store, each exchange exactly once. A process of its own.
+
+One process ingests for a home (a lock sees to it); others wait for their turn. A round takes the finished segments,
+understands and prices what they hold, writes the bodies to a file, and then, in one transaction, the rows, the name of
+that file and the names of the segments. Killed anywhere, the next one takes up what is not in that transaction.
+
+What cannot be read goes to `quarantine/`, byte for byte, and is counted; the rest is loaded.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from tracecli import files, spool
+from tracecli.config import PRIVATE_FILE, Home
+from tracecli.errors import HomeError, NewerDatabase, StoreBusy, TracecliError
+from tracecli.exchange import Captured
+from tracecli.recorded import Recorded, record
+from tracecli.spool import Damage
+from tracecli.store import bodies, exchanges
+
+log = logging.getLogger(__name__)
+
+ROUND_BYTES = 64 << 20
+_POLL_S = 0.25
+# After the proxy has gone, its last segment is free within moments; those of other proxies stay open.
+_LAST_WAIT_S = 2.0
+_MERGE_EVERY_S = 30.0
+
+
+class Status(msgspec.Struct):
+    """What ingest has counted since it started; in `ingest.json`, for people and for checks."""
+
+    pid: int
+    exchanges: int = 0
+    segments: int = 0
+    quarantined: int = 0
+    last_error: str | None = None
+    last_round_at: float | None = None
+    """Unix time."""
+
+
+@dataclass
+class _Round:
+    """What one round loads."""
+
+    segments: list[Path] = field(default_factory=list)
+    captured: list[Captured] = field(default_factory=list)
+    records: list[Recorded] = field(default_factory=list)
+
+
+class Ingest:
+    """Works through the spool of a home. Hold the lock (`alone`) while using it."""
+
+    def __init__(self, home: Home) -> None:
+        self.home = home
+        self.status = Status(pid=os.getpid())
+
+    def clean_up(self) -> None:
+        """Remove what a crashed predecessor left behind."""
+        orphans = bodies.remove_orphans(self.home)
+        if orphans:
+            log.info("removed %d files of an unfinished round", orphans)
+
+    def round(self) -> int:
+        """Load finished segments, at most about `ROUND_BYTES` of them; returns how many segments were dealt with."""
+        finished = [path for path in spool.segments(self.home.spool) if spool.is_finished(path)]
+        if not finished:
+            return 0
+        done = exchanges.loaded(self.home, [path.stem for path in finished])
+        work = _Round()
+        size = 0
+        for path in finished:
+            if path.stem in done:
+                path.unlink(missing_ok=True)
+                continue
+            if work.segments and size >= ROUND_BYTES:
+                break
+            size += path.stat().st_size
+            self._read(path, work)
+        if work.segments:
+            self._load(work)
+        return len(finished)
+
+    def _read(self, path: Path, work: _Round) -> None:
+        data = path.read_bytes()
+        for number, found in enumerate(spool.frames(path.stem, data)):
+            if isinstance(found, Damage):
+                self._quarantine(path, number, data[found.offset : found.offset + found.length], found.reason)
+                continue
+            try:
+                work.records.append(record(found))
+            except Exception as error:
+                log.exception("cannot understand exchange %s", found.exchange.id)
+                raw = msgspec.json.encode(found.exchange) + b"\n" + found.request_body + b"\n" + found.response_body
+                self._quarantine(path, number, raw, f"{type(error).__name__} while understanding it")
+                continue
+            work.captured.append(found)
+        work.segments.append(path)
+
+    def _quarantine(self, path: Path, number: int, data: bytes, reason: str) -> None:
+        aside = self.home.quarantine / f"{path.stem}-{number}.bin"
+        try:
+            files.write_new(aside, data)
+        except FileExistsError:  # by an earlier try of the same round
+            return
+        self.status.quarantined += 1
+        log.warning("%s: %d bytes could not be read (%s); kept in %s", path.name, len(data), reason, aside)
+
+    def _load(self, work: _Round) -> None:
+        file = bodies.write(self.home, work.captured)
+        try:
+            self.status.exchanges += exchanges.append(
+                self.home,
+                work.records,
+                file,
+                segments=[path.stem for path in work.segments],
+                spooled=[path.stem for path in spool.segments(self.home.spool)],
+            )
+        except BaseException:
+            if file is not None:
+                (self.home.bodies / file.name).unlink(missing_ok=True)
+            raise
+        for path in work.segments:
+            path.unlink(missing_ok=True)
+        self.status.segments += len(work.segments)
+        self.status.last_round_at = time.time()
+
+    def tell(self) -> None:
+        """Write the status down."""
+        with contextlib.suppress(OSError):
+            files.write_whole(self.home.status, msgspec.json.encode(self.status))
+
+
+def run(home: Home, *, once: bool, ended: Callable[[], bool]) -> Status:
+    """Ingest until `ended()` and nothing is left, or with `once` until nothing is left.
+
+    Raises HomeError if the home cannot be used, NewerDatabase if a newer tracecli made the database, StoreBusy with
+    `once` if another process ingests already. Other failures are logged and tried again: the spool keeps what was not
+    loaded.
+    """
+    home.prepare()
+    with alone(home, (lambda: True) if once else ended) as locked:
+        ingest = Ingest(home)
+        if not locked:
+            if once:
+                raise StoreBusy(f"another process already ingests for {home.root}", "Leave it to that one.")
+            return ingest.status
+        ingest.clean_up()
+        ingest.tell()
+        wait = _POLL_S
+        last_chance: float | None = None
+        next_merge = time.monotonic() + _MERGE_EVERY_S
+        while True:
+            over = once or ended()
+            try:
+                dealt_with = ingest.round()
+                if time.monotonic() >= next_merge:
+                    next_merge = time.monotonic() + _MERGE_EVERY_S
+                    bodies.merge_small(home)
+                wait = _POLL_S
+            except NewerDatabase:
+                raise
+            except (TracecliError, OSError) as error:
+                if once:
+                    raise
+                ingest.status.last_error = str(error)
+                log.warning("a round failed and is tried again in %.1f s: %s", wait, error)
+                dealt_with = 0
+                wait = min(wait * 2, 30.0)
+            if dealt_with:
+                ingest.tell()
+                continue
+            if over:
+                last_chance = last_chance or time.monotonic() + (0 if once else _LAST_WAIT_S)
+                if time.monotonic() >= last_chance or not spool.segments(home.spool):
+                    ingest.tell()
+                    return ingest.status
+            time.sleep(wait)
+
+
+@contextlib.contextmanager
+def alone(home: Home, ended: Callable[[], bool]) -> Iterator[bool]:
+    """Be the one process that ingests; false if `ended()` came before it was our turn."""
+    try:
+        file = os.open(home.ingest_lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE_FILE)
+    except OSError as error:
+        raise HomeError(f"cannot use {home.ingest_lock}: {error.strerror}", "Make the home folder writable.") from error
+    told = False
+    try:
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if ended():
+                    yield False
+                    return
+                if not told:
+                    log.info("another process ingests for %s; waiting for it to end", home.root)
+                    told = True
+                time.sleep(_POLL_S)
+            else:
+                yield True
+                return
+    finally:
+        os.close(file)

@@ -1,0 +1,116 @@
+"""Opening the database: for a moment, waiting for others, at the right version."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import random
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import duckdb
+
+from tracecli import __version__
+from tracecli.config import Home
+from tracecli.errors import HomeError, NewerDatabase, StoreBusy
+
+MIGRATIONS = (Path(__file__).with_name("001_first.sql"),)
+"""Numbered and append-only: each is applied once, in a transaction with the row that records it."""
+
+READ_PATIENCE_S = 20.0
+WRITE_PATIENCE_S = 60.0
+# Files of the 1.5 format: bodies of text are compressed, and DuckDB 1.5 and 2.0 both read them.
+_SETTINGS: dict[str, str | bool | int | float | list[str]] = {
+    "storage_compatibility_version": "v1.5.0",
+    "autoinstall_known_extensions": False,
+    "autoload_known_extensions": False,
+    "memory_limit": "1GB",
+}
+
+
+@contextlib.contextmanager
+def opened(home: Home, *, write: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection, waited for while others have the database, and closed at the end.
+
+    Raises FileNotFoundError when there is no database and `write` is false, StoreBusy when the wait was too long,
+    NewerDatabase and HomeError as they say.
+    """
+    if not write and not home.database.exists():
+        raise FileNotFoundError(home.database)
+    connection = _connect(home, write)
+    try:
+        _check_version(connection, home, write)
+        yield connection
+    finally:
+        connection.close()
+
+
+def _connect(home: Home, write: bool) -> duckdb.DuckDBPyConnection:
+    settings = _SETTINGS | {"temp_directory": str(home.scratch)}
+    patience = WRITE_PATIENCE_S if write else READ_PATIENCE_S
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            return duckdb.connect(str(home.database), read_only=not write, config=settings)
+        except duckdb.Error as error:
+            message = str(error)
+            if not _is_locked(message):
+                raise HomeError(
+                    f"cannot open the database {home.database}: {message.splitlines()[0]}",
+                    "If it is damaged, move it away; what is still in the spool is loaded into a new one.",
+                ) from error
+            if time.monotonic() > deadline:
+                raise StoreBusy(
+                    f"another process has held {home.database} for {patience:.0f} s",
+                    "Close the program that has it open (a DuckDB shell, for instance) and try again.",
+                ) from error
+        time.sleep(random.uniform(0.002, 0.02))  # noqa: S311 - spreads the waiting, no secret
+
+
+def _is_locked(message: str) -> bool:
+    return "Could not set lock" in message or "Conflicting lock" in message
+
+
+def _check_version(connection: duckdb.DuckDBPyConnection, home: Home, write: bool) -> None:
+    have = _version(connection)
+    if have > len(MIGRATIONS):
+        raise NewerDatabase(
+            f"{home.database} has schema version {have}, and this tracecli ({__version__}) knows versions up to"
+            f" {len(MIGRATIONS)}",
+            "Upgrade tracecli, or name another home with TRACECLI_HOME.",
+        )
+    if have < len(MIGRATIONS):
+        if not write:  # ingest migrates; it has not got there yet
+            raise FileNotFoundError(home.database)
+        for number, script in enumerate(MIGRATIONS[have:], have + 1):
+            _apply(connection, number, script)
+
+
+def _version(connection: duckdb.DuckDBPyConnection) -> int:
+    found = connection.execute("SELECT 1 FROM duckdb_tables() WHERE table_name = 'schema_version'").fetchone()
+    if found is None:
+        return 0
+    row = connection.execute("SELECT coalesce(max(version), 0) FROM schema_version").fetchone()
+    return int(row[0]) if row else 0
+
+
+def _apply(connection: duckdb.DuckDBPyConnection, number: int, script: Path) -> None:
+    with transaction(connection):
+        connection.execute(script.read_text("utf-8"))
+        connection.execute(
+            "INSERT INTO schema_version VALUES (?, ?, ?)", [number, dt.datetime.now(dt.UTC), __version__]
+        )
+
+
+@contextlib.contextmanager
+def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """All or nothing."""
+    connection.begin()
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(duckdb.Error):
+            connection.rollback()
+        raise
+    connection.commit()

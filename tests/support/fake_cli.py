@@ -1,0 +1,51 @@
+"""The command line over made-up records: `python -m tests.support.fake_cli usage show`, for tests and for looking."""
+
+from __future__ import annotations
+
+import sys
+import types
+from typing import Any
+
+import tracecli
+from tests.support.rows import opened, rows
+from tracecli.config import Home
+from tracecli.errors import ExchangeNotFound
+from tracecli.exchange import Opened, Row
+
+
+class FakeBrowse(types.ModuleType):
+    """Stands in for `tracecli.browse`."""
+
+    def __init__(self, found: list[Row] | None = None, **changes: Any) -> None:
+        super().__init__("tracecli.browse")
+        self.found = rows() if found is None else found
+        self.changes = changes
+        self.asked: list[tuple[Home, object]] = []
+
+    def latest(self, home: Home, limit: int) -> list[Row]:
+        """The first `limit` of the made-up rows."""
+        self.asked.append((home, limit))
+        return self.found[:limit]
+
+    def open_exchange(self, home: Home, ref: str) -> Opened:
+        """The one made-up exchange, by its id or `last`."""
+        self.asked.append((home, ref))
+        one = opened(**self.changes)
+        if ref != "last" and not one.row.id.startswith(ref.lower()):
+            raise ExchangeNotFound(
+                f"no recorded exchange has an id that begins with {ref}", "See `tracecli usage show`."
+            )
+        return one
+
+
+def install(fake: FakeBrowse) -> None:
+    """Put the stand-in where the command line looks for it."""
+    sys.modules["tracecli.browse"] = fake
+    tracecli.browse = fake  # type: ignore[attr-defined]
+
+
+if __name__ == "__main__":
+    from tracecli.cli.main import main
+
+    install(FakeBrowse([*rows()] * 400))
+    main()
