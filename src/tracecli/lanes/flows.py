@@ -1,0 +1,257 @@
+"""The flows lane: mitmproxy's own hooks feed the core. Always right, for HTTP/1, HTTP/2 and HTTP/3.
+
+Rules of mitmproxy that shape this file (`docs/mitmproxy.md` has them with their sources):
+* A connection that is not intercepted is decided on in `tls_clienthello` (TCP) or `next_layer` (UDP, unknown TCP).
+* A callable on `stream` sees each piece as it passes. An exception in it would hang the client; `Capture` never raises.
+* Exactly one of the hooks `response` and `error` ends an exchange.
+* Whatever is not ours is streamed: mitmproxy would hold it in memory otherwise.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import time
+from collections.abc import Callable
+
+from mitmproxy import connection, ctx, http, tls
+from mitmproxy.net.tls import starts_like_tls_record
+from mitmproxy.proxy import commands, events, layer, layers, mode_specs, server_hooks
+from mitmproxy.proxy.layers.quic import quic_parse_client_hello_from_datagrams
+
+from tracecli.capture import Capture, Recorder, RequestHead
+from tracecli.exchange import Headers
+
+log = logging.getLogger(__name__)
+
+# A request up to this size is read whole before it goes on, as the cache will need it; a larger one streams through.
+WHOLE_REQUEST_BYTES = 1 << 20
+_DNS_PORTS = (53, 5353)
+_HTTP1 = b"http/1.1"
+_CLIENT_LEFT = ("Client disconnected", "stream reset by client", "stream closed by client")
+
+
+class FlowsLane:
+    """mitmproxy hooks. Until `recorder` is set, everything passes."""
+
+    def __init__(self) -> None:
+        self.recorder: Recorder | None = None
+        self._live: dict[str, Capture] = {}
+
+    # What is intercepted
+
+    def tls_clienthello(self, data: tls.ClientHelloData) -> None:
+        """Decide by server name whether a TLS connection is opened up or passed through."""
+        client = data.context.client
+        if client.transport_protocol == "udp":
+            return
+        if not self._wanted(client, data.client_hello.sni, data.context.server.address):
+            data.ignore_connection = True
+        elif _HTTP1 in (client.alpn_offers or ()):
+            # With HTTP/2 upstream, one GOAWAY ends all live streams; gRPC clients, which offer only h2, keep it.
+            client.alpn, client.alpn_offers = _HTTP1, [_HTTP1]
+
+    def next_layer(self, data: layer.NextLayer) -> None:
+        """Pass through what is neither TLS over TCP nor HTTP to a proxy: QUIC, and unknown TCP."""
+        context = data.context
+        if isinstance(
+            context.client.proxy_mode, mode_specs.ReverseMode | mode_specs.RegularMode | mode_specs.UpstreamMode
+        ):
+            return
+        if context.client.transport_protocol == "udp":
+            data.layer = self._udp_layer(data)
+        elif len(context.layers) == 1:
+            first = data.data_client()
+            if len(first) >= 3 and not starts_like_tls_record(first) and not self._plain_provider(context):
+                data.layer = layers.TCPLayer(context, ignore=True)
+
+    def _plain_provider(self, context: object) -> bool:
+        address = context.server.address  # type: ignore[attr-defined]
+        return bool(address and self.recorder and self.recorder.wants(*address[:2]))
+
+    def _udp_layer(self, data: layer.NextLayer) -> layer.Layer | None:
+        """QUIC to a provider is refused, so that the client falls back to TCP; other UDP passes."""
+        context = data.context
+        datagrams = [
+            event.data
+            for event in data.events
+            if isinstance(event, events.DataReceived) and event.connection == context.client
+        ]
+        if not datagrams or (context.server.address and context.server.address[1] in _DNS_PORTS):
+            return None
+        try:
+            hello = quic_parse_client_hello_from_datagrams(datagrams)
+        except ValueError:
+            return layers.UDPLayer(context, ignore=True)
+        if hello is None:
+            return None
+        if self._wanted(context.client, hello.sni, None):
+            return _Refuse(context)
+        return layers.UDPLayer(context, ignore=True)
+
+    def _wanted(self, client: connection.Client, name: str | None, address: tuple[str, int] | None) -> bool:
+        if isinstance(client.proxy_mode, mode_specs.ReverseMode):
+            return True
+        host, port = address[:2] if address else ("", 443)
+        return self.recorder is not None and self.recorder.wants(name or host, port)
+
+    def server_connect(self, data: server_hooks.ServerConnectionHookData) -> None:
+        """Refuse to connect to ourselves: a client that opens the port of a transparent proxy would make it loop."""
+        address = data.server.address
+        if not address:
+            return
+        proxyserver = ctx.master.addons.get("proxyserver")
+        ports = {listening[1] for listening in proxyserver.listen_addrs()}
+        if address[1] in ports and _is_this_machine(address[0]):
+            data.server.error = "tracecli: refusing to connect the proxy to itself"
+
+    # What is recorded
+
+    def requestheaders(self, flow: http.HTTPFlow) -> None:
+        """Decide about a request, and take our own headers out before anything goes upstream."""
+        request = flow.request
+        request.headers.pop("proxy-connection", None)
+        if self.recorder is None:
+            request.stream = True
+            return
+        verdict = self.recorder.begin(_head(flow), time.monotonic())
+        for name in verdict.remove:
+            request.headers.pop(name, None)
+        if verdict.capture is None:
+            request.stream = True
+            return
+        self._live[flow.id] = verdict.capture
+        if not _is_small(request.headers):
+            request.stream = _tee(verdict.capture.request_data)
+
+    def request(self, flow: http.HTTPFlow) -> None:
+        """The request is whole; if it was not streamed, this is the first that is seen of its body."""
+        capture = self._live.get(flow.id)
+        if capture and not flow.request.stream and flow.request.raw_content:
+            capture.request_data(flow.request.raw_content)
+
+    def responseheaders(self, flow: http.HTTPFlow) -> None:
+        """The answer begins: pass it on piece by piece."""
+        response = flow.response
+        if response is None:
+            return
+        capture = self._live.get(flow.id)
+        if capture is None:
+            response.stream = True
+            return
+        capture.response_head(response.status_code, _pairs(response.headers), time.monotonic())
+        response.stream = _tee(lambda data: capture.response_data(data, time.monotonic()))
+        if (
+            response.http_version.startswith(("HTTP/2", "HTTP/3"))
+            and flow.request.http_version.startswith("HTTP/1")
+            and "content-length" not in response.headers
+        ):
+            # Without a length, mitmproxy would end the body by closing: a cut answer would look like a whole one.
+            response.headers["transfer-encoding"] = "chunked"
+
+    def response(self, flow: http.HTTPFlow) -> None:
+        """The answer passed whole. A WebSocket goes on, and ends in `websocket_end`."""
+        if flow.websocket is None and (capture := self._live.pop(flow.id, None)):
+            now = time.monotonic()
+            if flow.response and flow.response.raw_content:  # a body that mitmproxy did not stream, as an empty one
+                capture.response_data(flow.response.raw_content, now)
+            capture.complete(now)
+
+    def error(self, flow: http.HTTPFlow) -> None:
+        """The client left, or upstream broke."""
+        capture = self._live.pop(flow.id, None)
+        if capture is None:
+            return
+        why = flow.error.msg if flow.error else "unknown error"
+        end = capture.aborted if _client_left(flow, why) else capture.failed
+        end(why, time.monotonic())
+
+    def websocket_message(self, flow: http.HTTPFlow) -> None:
+        """Keep messages as lines of the two bodies; mitmproxy's own list would grow for ever."""
+        if flow.websocket is None:
+            return
+        message = flow.websocket.messages[-1]
+        del flow.websocket.messages[:-1]
+        if capture := self._live.get(flow.id):
+            line = message.content + b"\n"
+            if message.from_client:
+                capture.request_data(line)
+            else:
+                capture.response_data(line, time.monotonic())
+
+    def websocket_end(self, flow: http.HTTPFlow) -> None:
+        """The socket closed; by whom does not matter: each side may end the session."""
+        if capture := self._live.pop(flow.id, None):
+            capture.complete(time.monotonic())
+
+
+class _Refuse(layer.Layer):
+    """Closes the connection at once."""
+
+    def _handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
+        if isinstance(event, events.Start):
+            yield commands.CloseConnection(self.context.client)
+
+
+def _tee(see: Callable[[bytes], None]) -> Callable[[bytes], bytes]:
+    """Show each piece to `see` and pass it on. The empty piece marks the end and is no data."""
+
+    def tee(data: bytes) -> bytes:
+        if data:
+            try:
+                see(data)
+            except Exception:  # an exception here would hang the client
+                log.warning("tracecli could not record a piece of a body; it passes", exc_info=True)
+        return data
+
+    return tee
+
+
+def _head(flow: http.HTTPFlow) -> RequestHead:
+    request = flow.request
+    return RequestHead(
+        method=request.method,
+        scheme=request.scheme,
+        host=_host(flow),
+        port=request.port,
+        path=request.path,
+        http_version=request.http_version,
+        headers=_pairs(request.headers),
+    )
+
+
+def _host(flow: http.HTTPFlow) -> str:
+    """The provider's name: transparent requests have only an address, and reverse clients know only us."""
+    if isinstance(flow.client_conn.proxy_mode, mode_specs.ReverseMode):
+        return flow.request.host
+    return flow.client_conn.sni or flow.request.pretty_host
+
+
+def _pairs(headers: http.Headers) -> Headers:
+    return [
+        (name.decode("utf-8", "surrogateescape"), value.decode("utf-8", "surrogateescape"))
+        for name, value in headers.fields
+    ]
+
+
+def _is_small(headers: http.Headers) -> bool:
+    """Whether a request is read whole before it goes on: of a known, moderate size, and no upload of parts."""
+    if headers.get("content-type", "").startswith("multipart/"):
+        return False
+    length = headers.get("content-length", "")
+    return length.isdecimal() and int(length) <= WHOLE_REQUEST_BYTES
+
+
+def _client_left(flow: http.HTTPFlow, why: str) -> bool:
+    return why.startswith(_CLIENT_LEFT) or not flow.client_conn.state & connection.ConnectionState.CAN_READ
+
+
+def _is_this_machine(host: str) -> bool:
+    """Whether an address is one of this machine's: only those can be bound."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind((host, 0))
+        except (OSError, UnicodeError):
+            return False
+    return True

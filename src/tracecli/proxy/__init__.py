@@ -1,0 +1,1 @@
+"""Running mitmproxy with the addon."""

@@ -1,0 +1,259 @@
+"""What runs beside the traffic: one thread that keeps the spool, the policies and the ingest process going.
+
+It belongs to the proxy process and knows no mitmproxy. Nothing here runs in the event loop but `Runtime()` itself and
+`start`, once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import secrets
+import shutil
+import ssl
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from tracecli import __version__, files, spool
+from tracecli.capture import Recorder
+from tracecli.config import PRIVATE_FILE, PRIVATE_FOLDER, Home, shipped
+from tracecli.errors import ConfigError, HomeError, TracecliError
+from tracecli.policy.files import Stamp, load, stamp
+from tracecli.providers.hosts import Hosts
+
+log = logging.getLogger(__name__)
+
+_TICK_S = 0.25
+_MAX_BACKOFF_S = 30.0
+
+
+class Runtime:
+    """Everything that recording needs, made of checked options.
+
+    Raises ConfigError for a wrong option or policy file, HomeError if the home cannot be used.
+    """
+
+    def __init__(
+        self,
+        home: Home,
+        policies: Path,
+        *,
+        hosts: Sequence[str],
+        user_headers: Sequence[str],
+        lane: Literal["flows", "fast"] = "flows",
+        ingest: bool = True,
+    ) -> None:
+        home.prepare()
+        seed_policies(home, policies)
+        self.home = home
+        self.policies = policies
+        self._stamp: Stamp = stamp(policies)
+        self.spool = spool.SpoolWriter(home.spool)
+        self.recorder = Recorder(
+            lane=lane,
+            hosts=checked_hosts(hosts),
+            user_headers=checked_headers(user_headers),
+            secret=_fingerprint_key(home),
+            policies=load(policies),
+            write=self.spool.append,
+        )
+        self._ingest = _Ingest(home) if ingest else None
+        self._ready_file = home.root / f"proxy-{os.getpid()}.json"
+        self._authority: Path | None = None
+        self._lost = 0
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._keep_going, name="tracecli", daemon=True)
+
+    def start(self, listening: Sequence[tuple[str, int]], authority: Path) -> None:
+        """Begin to work beside the traffic. `authority` is the certificate that clients have to trust."""
+        self._authority = authority
+        self._thread.start()
+        if self._ingest:
+            self._ingest.watch(time.monotonic())
+        about = {
+            "pid": os.getpid(),
+            "listen": [list(address[:2]) for address in listening],
+            "ingest_pid": self._ingest and self._ingest.pid,
+        }
+        with contextlib.suppress(OSError):
+            files.write_whole(self._ready_file, json.dumps(about).encode())
+
+    def stop(self) -> None:
+        """Seal the spool. Ingest takes what is left, and ends after this process."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=5)
+        self.spool.close()
+        if self._ingest:
+            self._ingest.let_go()
+        with contextlib.suppress(OSError):
+            self._ready_file.unlink(missing_ok=True)
+
+    def welcome(self, listening: Sequence[tuple[str, int]]) -> str:
+        """What to tell the person who started the proxy."""
+        where = sorted({f"http://{_reachable(host)}:{port}" for host, port, *_ in listening})
+        return (
+            f"tracecli {__version__} records to {self.home.root}\n"
+            f"  proxy     {', '.join(where) or 'no port of its own'}\n"
+            f"  clients   HTTPS_PROXY={where[0] if where else '...'} SSL_CERT_FILE={self.home.ca_bundle}\n"
+            f"  policies  {self.policies}\n"
+            "  look      tracecli usage show"
+        )
+
+    def _keep_going(self) -> None:
+        while not self._stopping.wait(_TICK_S):
+            for step in (self.spool.tick, self._report_losses, self._reload_policies, self._watch_ingest, self._bundle):
+                try:
+                    step()
+                except Exception:
+                    log.warning("tracecli: %s failed; traffic goes on", step.__name__.strip("_"), exc_info=True)
+
+    def _watch_ingest(self) -> None:
+        if self._ingest:
+            self._ingest.watch(time.monotonic())
+
+    def _report_losses(self) -> None:
+        if self.spool.lost > self._lost:
+            log.warning(
+                "tracecli: %d exchanges could not be recorded so far (%s); traffic goes on",
+                self.spool.lost,
+                self.spool.last_error,
+            )
+            self._lost = self.spool.lost
+
+    def _reload_policies(self) -> None:
+        now = stamp(self.policies)
+        if now == self._stamp:
+            return
+        self._stamp = now
+        try:
+            self.recorder.policies = load(self.policies)
+        except TracecliError as error:
+            log.warning("tracecli: the policies stay as they were: %s", error)
+        else:
+            log.info("tracecli: policies read again")
+
+    def _bundle(self) -> None:
+        """Write the system's roots and our authority as one file, once mitmproxy has made the authority."""
+        if self._authority is None or not self._authority.exists():
+            return
+        authority, self._authority = self._authority, None
+        roots = ssl.get_default_verify_paths().cafile
+        if roots is None:
+            import certifi
+
+            roots = certifi.where()
+        bundle = Path(roots).read_bytes().rstrip() + b"\n" + authority.read_bytes()
+        files.write_whole(self.home.ca_bundle, bundle)
+
+
+class _Ingest:
+    """The ingest process: started, and started again when it ends, ever more slowly."""
+
+    def __init__(self, home: Home) -> None:
+        self.home = home
+        self.process: subprocess.Popen[bytes] | None = None
+        self._next_start = 0.0
+        self._backoff_s = 1.0
+
+    @property
+    def pid(self) -> int | None:
+        return self.process.pid if self.process else None
+
+    def watch(self, now: float) -> None:
+        if self.process is not None:
+            if self.process.poll() is None:
+                return
+            log.warning(
+                "tracecli: ingest ended with code %s and is started again in %.0f s; see %s",
+                self.process.returncode,
+                self._backoff_s,
+                self.home.ingest_log,
+            )
+            self.let_go()
+            self.process = None
+            self._next_start = now + self._backoff_s
+            self._backoff_s = min(self._backoff_s * 2, _MAX_BACKOFF_S)
+        elif now >= self._next_start:
+            self._start()
+
+    def _start(self) -> None:
+        output = os.open(self.home.ingest_log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, PRIVATE_FILE)
+        try:
+            # It ends when its standard input does: with us, however we end. A session of its own keeps Ctrl-C from it.
+            self.process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+                [sys.executable, "-P", "-m", "tracecli", "ingest", "--home", str(self.home.root), "--until-eof"],
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        finally:
+            os.close(output)
+
+    def let_go(self) -> None:
+        """Tell the process that nothing more will come: it ingests what there is and ends."""
+        if self.process and self.process.stdin:
+            self.process.stdin.close()
+
+
+def _reachable(host: str) -> str:
+    """A listening address as a client of this machine writes it into a URL."""
+    if host in ("0.0.0.0", "::"):  # noqa: S104 - compared, not bound
+        return "127.0.0.1"
+    return f"[{host}]" if ":" in host else host
+
+
+def checked_hosts(entries: Sequence[str]) -> Hosts:
+    """The hosts to intercept. Raises ConfigError for an entry that is wrong."""
+    try:
+        return Hosts(entries)
+    except ValueError as error:
+        raise ConfigError(f"option tracecli_hosts: {error}", "Correct the entry.") from error
+
+
+def checked_headers(names: Sequence[str]) -> list[str]:
+    """The user headers. Raises ConfigError for one that cannot be a header name."""
+    for name in names:
+        if not name or not all(
+            letter.isascii() and (letter.isalnum() or letter in "!#$%&'*+-.^_`|~") for letter in name
+        ):
+            raise ConfigError(
+                f"option tracecli_user_headers: {name!r} cannot be the name of a header",
+                "Use letters, digits and dashes.",
+            )
+    return list(names)
+
+
+def seed_policies(home: Home, policies: Path) -> None:
+    """Give a new home the default policy. A policy folder elsewhere is its owner's: it must have one."""
+    default = policies / "default.toml"
+    if policies != home.root / "policies" or default.exists():
+        return
+    try:
+        policies.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
+        shutil.copyfile(shipped("default.toml"), default)
+        default.chmod(PRIVATE_FILE)
+    except OSError as error:
+        raise HomeError(f"cannot write {default}: {error.strerror}", "Make the home folder writable.") from error
+
+
+def _fingerprint_key(home: Home) -> bytes:
+    """The secret of credential fingerprints, made once for a home."""
+    try:
+        if not home.secret.exists():
+            with contextlib.suppress(FileExistsError):
+                files.write_new(home.secret, secrets.token_bytes(32))
+        key = home.secret.read_bytes()
+    except OSError as error:
+        raise HomeError(f"cannot use {home.secret}: {error.strerror}", "Make it readable for you alone.") from error
+    if len(key) < 16:
+        raise HomeError(f"{home.secret} is damaged", "Remove it; users known by their credential get new names.")
+    return key
