@@ -1,0 +1,118 @@
+"""The reference parts of README.md and of the pages here, made from the code. Called by cog."""
+
+from __future__ import annotations
+
+import ast
+import itertools
+import re
+from pathlib import Path
+from types import SimpleNamespace
+
+import click
+from click.testing import CliRunner
+
+from tracecli import errors
+from tracecli.cli.main import EXIT_CODES, cli
+from tracecli.exchange import Row
+from tracecli.providers import hosts as provider_hosts
+
+SOURCE = Path(errors.__file__).parent
+COMMANDS = ((), ("proxy",), ("demo",), ("usage", "show"), ("ingest",))
+
+
+def command_help() -> str:
+    """The help of every command, as the terminal shows it at 80 columns."""
+    shown = []
+    for path in COMMANDS:
+        result = CliRunner().invoke(
+            cli, [*path, "--help"], prog_name="tracecli", terminal_width=80, obj=SimpleNamespace()
+        )
+        if result.exit_code != 0:
+            raise RuntimeError(result.output)
+        shown.append(
+            f"```\n$ {' '.join(('tracecli', *path, '--help'))}\n{click.unstyle(result.output).rstrip()}\n```\n"
+        )
+    return "\n".join(shown)
+
+
+def addon_options() -> str:
+    """The options that the addon adds to mitmproxy, from its `load`."""
+    tree = ast.parse((SOURCE.parents[1] / "addon" / "tracecli_addon.py").read_text("utf-8"))
+    rows = ["| option | what it is |", "| --- | --- |"]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "add_option":
+            rows.append(f"| `{ast.literal_eval(node.args[0])}` | {_cell(ast.literal_eval(node.args[3]))} |")
+    return "\n".join(rows) + "\n"
+
+
+def policy_keys(name: str) -> str:
+    """The keys of one kind of policy file, with their defaults."""
+    tree = ast.parse((SOURCE / "policy" / "rules.py").read_text("utf-8"))
+    fields = next(node for node in ast.walk(tree) if isinstance(node, ast.ClassDef) and node.name == name).body
+    rows = ["| key | type | default | what it does |", "| --- | --- | --- | --- |"]
+    for field, text in itertools.pairwise(fields):
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and field.value is not None:
+            rows.append(
+                f"| `{field.target.id}` | {_cell(ast.unparse(field.annotation).removesuffix(' | None'))} "
+                f"| {_default(field.value)} | {_cell(_docstring(text))} |"
+            )
+    return "\n".join(rows) + "\n"
+
+
+def _default(value: ast.expr) -> str:
+    text = {"MAX_BODY_BYTES": "20000000", "DEFAULT": '"default"', "None": ""}.get(
+        ast.unparse(value), ast.unparse(value)
+    )
+    return f"`{text.lower() if text in ('True', 'False') else text}`" if text else "of the policy"
+
+
+def _docstring(node: ast.stmt) -> str:
+    return str(ast.literal_eval(node.value)) if isinstance(node, ast.Expr) else ""
+
+
+def hosts() -> str:
+    """The known hosts by provider."""
+    found: dict[str, list[str]] = {}
+    for host, provider in provider_hosts._EXACT.items():
+        found.setdefault(provider, []).append(host)
+    for suffix, rules in provider_hosts._SUFFIXES.items():
+        for labels, provider in rules:
+            found.setdefault(provider, []).append(f"{_glob(labels)}.{suffix}")
+    for (host, port), provider in provider_hosts._LOCAL.items():
+        found.setdefault(provider, []).append(f"{host}:{port}")
+    rows = ["| provider | hosts |", "| --- | --- |"]
+    rows += [f"| {name} | {', '.join(f'`{host}`' for host in names)} |" for name, names in found.items()]
+    return "\n".join(rows) + "\n"
+
+
+def _glob(labels: str | None) -> str:
+    """A pattern of labels as people write one."""
+    if labels is None:
+        return "*"
+    choices = re.sub(r"\(([^()]*)\)\?", r"[\1]", labels.replace("[a-z0-9-]+", "*").replace("\\.", "."))
+    return re.sub(r"\(([^()]*)\)", lambda match: "{" + match[1].replace("|", ",") + "}", choices)
+
+
+def json_fields() -> str:
+    """The fields of a row of `--json`, with the comments of the schema."""
+    comments = dict(re.findall(r'^    "?(\w+)"? [^-\n]*?-- (.+)$', schema(), re.MULTILINE))
+    rows = ["| field | |", "| --- | --- |"]
+    rows += [
+        f"| `{name}` | {_cell(comments.get(name, '').replace('NULL', 'null'))} |" for name in Row.__struct_fields__
+    ]
+    return "\n".join(rows) + "\n"
+
+
+def exit_codes() -> str:
+    """The exit codes of the command line."""
+    rows = ["| code | means |", "| --- | --- |"]
+    return "\n".join(rows + [f"| {code} | {text} |" for code, text in EXIT_CODES.items()]) + "\n"
+
+
+def schema() -> str:
+    """The schema of the database."""
+    return (SOURCE / "store" / "001_first.sql").read_text("utf-8")
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
