@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -111,12 +113,23 @@ def test_a_segment_is_finished_when_its_writer_is_gone(tmp_path: Path) -> None:
     [growing] = spool.segments(tmp_path)
     assert not spool.is_finished(growing)
     writer.tick()
-    [sealed] = spool.segments(tmp_path)
-    assert sealed.suffix == ".seg"
-    assert spool.is_finished(sealed)
-    orphan = tmp_path / "01a20808-6cca-7728-8f7b-ab929dc23f01.open"
-    orphan.write_bytes(b"")
-    assert spool.is_finished(orphan)
+    assert spool.segments(tmp_path) == [growing]
+    assert spool.is_finished(growing)
+    assert not spool.is_finished(tmp_path / "gone.seg")
+
+
+def test_a_segment_is_finished_when_its_writer_was_killed(tmp_path: Path) -> None:
+    """A killed process leaves its segment to whoever reads it next."""
+    script = (
+        "import os, sys; from pathlib import Path; from tests.support.exchanges import captured\n"
+        "from tracecli.spool import SpoolWriter\n"
+        "writer = SpoolWriter(Path(sys.argv[1])); writer.append(captured()); os.kill(os.getpid(), 9)"
+    )
+    subprocess.run([sys.executable, "-c", script, tmp_path], cwd=Path(__file__).parents[1], check=False, timeout=30)
+    [left] = spool.segments(tmp_path)
+    assert spool.is_finished(left)
+    [one] = spool.read(left)
+    assert isinstance(one, Captured)
 
 
 def test_size_seals(tmp_path: Path) -> None:

@@ -74,13 +74,11 @@ def open_exchange(home: Home, reference: str) -> Opened:
 def _spooled(home: Home) -> Iterator[Captured]:
     try:
         for segment in spool.segments(home.spool):
-            for path in (segment, segment.with_suffix(spool.SEALED)):
-                try:
-                    found = list(spool.read(path))
-                except FileNotFoundError:  # sealed this moment, so look for its other name; or ingested
-                    continue
-                yield from (one for one in found if not isinstance(one, Damage))
-                break
+            try:
+                found = list(spool.read(segment))
+            except FileNotFoundError:  # ingested this moment: the database, which is read next, has it
+                continue
+            yield from (one for one in found if not isinstance(one, Damage))
     except OSError as error:
         raise HomeError(f"cannot read the spool {home.spool}: {error.strerror}", "Make it readable.") from error
 

@@ -1,7 +1,8 @@
 """The spool: append-only files ("segments") that carry exchanges from the proxy to ingest.
 
-One writer owns a segment: it is named `<uuid7>.open` and locked (flock) while it grows, and renamed to `<uuid7>.seg`
-when it is sealed. An `.open` segment whose lock is free belongs to a process that died; it is read like a sealed one.
+One writer owns a segment, `<uuid7>.seg`, and holds a lock on it (flock) while it grows. Sealing it is bringing it to
+the disk and letting the lock go; if the writer dies, the lock goes too. A segment whose lock is free is finished. Its
+name never changes: a reader that lists the folder during a rename could miss it under both names.
 
 A segment is a row of frames. A frame is a header of 24 bytes, little-endian, and three parts:
 
@@ -39,7 +40,7 @@ _HEADER = struct.Struct("<8sIIII")
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(Exchange)
 
-OPEN, SEALED = ".open", ".seg"
+SUFFIX = ".seg"
 
 
 @dataclass(frozen=True)
@@ -138,15 +139,17 @@ class _Segment:
     """An open segment file, locked for as long as it is open."""
 
     def __init__(self, folder: Path) -> None:
-        self.name = new_id()
-        self.path = folder / (self.name + OPEN)
-        self.marker = _marker(self.name)
+        name = new_id()
+        self.marker = _marker(name)
         self.born = time.monotonic()
         self.size = 0
         self.broken = False
-        self.file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, PRIVATE_FILE)
+        draft = folder / f".{name}"
+        self.file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, PRIVATE_FILE)
         try:
+            # Locked before it has its name: a segment without a lock is taken for finished.
             fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            draft.rename(folder / (name + SUFFIX))
         except OSError:
             os.close(self.file)
             raise
@@ -181,23 +184,20 @@ class _Segment:
     def seal(self) -> None:
         try:
             os.fdatasync(self.file)
-            self.path.rename(self.path.with_suffix(SEALED))
         finally:
             os.close(self.file)
 
 
 def segments(folder: Path) -> list[Path]:
-    """All segments of a spool, oldest first, sealed or not."""
+    """All segments of a spool, oldest first, finished or not."""
     try:
-        return sorted(path for path in folder.iterdir() if path.suffix in (OPEN, SEALED))
+        return sorted(path for path in folder.iterdir() if path.suffix == SUFFIX and not path.name.startswith("."))
     except FileNotFoundError:
         return []
 
 
 def is_finished(segment: Path) -> bool:
     """Whether nobody writes to the segment any more."""
-    if segment.suffix == SEALED:
-        return True
     try:
         file = os.open(segment, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -215,7 +215,7 @@ def is_finished(segment: Path) -> bool:
 def read(segment: Path) -> Iterator[Captured | Damage]:
     """What a segment holds, in order.
 
-    Raises FileNotFoundError if it is gone: it was sealed (look for the other name) or ingested.
+    Raises FileNotFoundError if it is gone: it was ingested.
     """
     return frames(segment.stem, segment.read_bytes())
 
