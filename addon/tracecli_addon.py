@@ -5,6 +5,7 @@ Options and lifecycle; the traffic goes to the lane, every decision is made in t
 
 from __future__ import annotations
 
+import difflib
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -67,6 +68,10 @@ class Tracecli:
         if any(name in ctx.options and getattr(ctx.options, name) for name in _COMPROMISED):
             raise exceptions.OptionsError("tracecli: refusing to sign with a compromised authority: unset emudhra")
         if not updated & _OPTIONS:
+            return
+        if unknown := [name for name in ctx.options.deferred if name.startswith("tracecli_")]:
+            meant = difflib.get_close_matches(unknown[0], _OPTIONS, n=1, cutoff=0)[0]
+            log.error("tracecli: there is no option %s. Did you mean %s?", unknown[0], meant)
             return
         home = config.home(ctx.options.tracecli_home)
         try:

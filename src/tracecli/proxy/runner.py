@@ -9,11 +9,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mitmproxy.proxy.mode_specs import ProxyMode
+
 from tracecli import config
 from tracecli.config import Home
 from tracecli.errors import ConfigError, ProxyError
 from tracecli.runtime import Runtime
 
+# The modes that listen where --listen says, unless they name a place of their own.
+_ON_THE_PORT = ("regular", "transparent", "reverse", "upstream", "socks5")
 _LISTEN = re.compile(r"(?:\[(?P<ipv6>[^\]]+)\]|(?P<host>[^:]*)):(?P<port>\d{1,5})")
 
 
@@ -51,7 +55,8 @@ def run(
     what mitmproxy itself finds wrong ends the process with its own message and exit code.
     """
     Runtime(home, policies, hosts=[*config.extra_hosts(), *hosts], user_headers=user_headers, ingest=False)
-    if any("@" not in mode and _takes_a_port(mode) for mode in modes):
+    parsed = [_parse_mode(mode) for mode in modes]
+    if any(mode.custom_listen_port is None and mode.type_name in _ON_THE_PORT for mode in parsed):
         _check_free(listen)
     os.umask(0o077)
     from mitmproxy.tools.main import mitmdump
@@ -68,7 +73,9 @@ def run(
     for mode in modes:
         arguments += ["--mode", mode]
     for name, value in settings.items():
-        arguments += ["--set", f"{name}={value}"]
+        # mitmproxy refuses an option that is given twice; the user's own wins.
+        if not any(argument.startswith(f"{name}=") for argument in mitmproxy_args):
+            arguments += ["--set", f"{name}={value}"]
     for entry in hosts:
         arguments += ["--set", f"tracecli_hosts={entry}"]
     for name in user_headers:
@@ -76,8 +83,13 @@ def run(
     mitmdump([*arguments, *mitmproxy_args])
 
 
-def _takes_a_port(mode: str) -> bool:
-    return mode.partition(":")[0] in ("regular", "transparent", "reverse", "upstream", "socks5")
+def _parse_mode(mode: str) -> ProxyMode:
+    try:
+        return ProxyMode.parse(mode)
+    except ValueError as error:
+        raise ConfigError(
+            f"--mode {mode!r}: {error}", "Give a mode of mitmproxy, as regular or transparent."
+        ) from error
 
 
 def _check_free(listen: Listen) -> None:
