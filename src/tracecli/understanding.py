@@ -13,6 +13,7 @@ Neither raises, whatever the bytes: what cannot be understood is marked by flags
 | `bad_event`              | events of the stream were no JSON, or too large, and were left out                        |
 | `error_in_stream`        | the provider reported an error inside a stream that began well                            |
 | `no_end_event`           | the stream ended without the event that says so                                           |
+| `advisor_not_counted`    | another model advised; neither tokens nor cost hold its share                             |
 """
 
 from __future__ import annotations
@@ -27,8 +28,12 @@ from tracecli.exchange import Exchange, Headers, Understanding
 from tracecli.providers.formats import FORMATS
 from tracecli.providers.reader import Reader, completion
 from tracecli.providers.registry import operation_of
-from tracecli.providers.values import error_text, mended, parse_leniently, parse_strictly
+from tracecli.providers.values import blob_of, error_text, mended, obj, parse_leniently, parse_strictly
+from tracecli.wire import multipart
 from tracecli.wire.encodings import DEFAULT_LIMIT, Decoder, decode
+from tracecli.wire.events import Event, EventDecoder
+from tracecli.wire.eventstream import EventStreamDecoder
+from tracecli.wire.json_streams import JsonArrayDecoder, NdjsonDecoder
 from tracecli.wire.sse import SseDecoder
 
 # A stream is read event by event: however long it is, a reading holds no more than its content.
@@ -38,6 +43,11 @@ _UNKNOWN_BYTES = 64 << 10
 _MAX_PLAIN_ERROR = 300
 _BOM = b"\xef\xbb\xbf"
 _SSE_STARTS = (b"data:", b"event:", b"id:", b"retry:", b":")
+_SSE = "text/event-stream"
+_AWS = "application/vnd.amazon.eventstream"
+_NDJSON = ("application/x-ndjson", "application/ndjson", "application/stream+json", "application/jsonl")
+_STREAMS = {_SSE, _AWS, *_NDJSON}
+_TEXTS = {"application/json", *_STREAMS}
 _ENCODING_FLAGS = {"truncated": "truncated", "too large": "too_large"}
 
 # Sessions that clients name in a header: Claude Code, Codex, others.
@@ -78,9 +88,12 @@ class Reading:
         self._answer_understood = False
         self._status: int | None = None
         self._content_type = ""
+        self._error_type: str | None = None
         self._decoder = Decoder(None, limit)
+        self._binary = False
         self._start: bytes | None = b""
-        self._events: SseDecoder | None = None
+        self._events: EventDecoder | None = None
+        self._silent = True
         self._whole: list[bytes] = []
         self._whole_bytes = 0
 
@@ -95,9 +108,11 @@ class Reading:
         self._session = next((value for name in _SESSION_HEADERS if (value := _header(headers, name))), None)
         plain, error = decode(_header(headers, "content-encoding"), body, self._limit)
         self._encoding_flag(error)
-        value = self._parsed(plain)
-        if isinstance(value, dict):
-            self._reader.request(value)
+        content_type = _header(headers, "content-type")
+        is_form = content_type.lower().startswith("multipart/form-data")
+        asked: Any = _form(content_type, plain, self._content) if is_form else self._parsed(plain)
+        if isinstance(asked, dict):
+            self._reader.request(asked)
             self._request_understood = True
 
     @_guarded
@@ -105,8 +120,12 @@ class Reading:
         """The answer's status and headers."""
         self._status = status
         self._content_type = _header(headers, "content-type").partition(";")[0].strip().lower()
-        limit = _STREAM_LIMIT if self._content_type == "text/event-stream" else self._limit
+        held = not (self._content_type in _STREAMS or self._reader.binary)
+        limit = self._limit if held else _STREAM_LIMIT
         self._decoder = Decoder(_header(headers, "content-encoding"), limit)
+        self._error_type = _header(headers, "x-amzn-errortype").partition(":")[0] or None
+        self._reader.head(headers)
+        self._binary = self._reader.binary and not self._failed and self._content_type not in _TEXTS
 
     @_guarded
     def feed(self, data: bytes) -> None:
@@ -128,29 +147,63 @@ class Reading:
         self._flag("not_understood")
 
     def _decoded(self, data: bytes) -> None:
+        if self._binary:
+            self._reader.data(data)
+            self._answer_understood = True
+            return
         if self._start is not None:
             data = self._start + data
-            is_stream = _is_event_stream(data, self._content_type)
-            self._start = data if is_stream is None else None
-            if is_stream is None:
+            framing = self._framing(data.removeprefix(_BOM).lstrip())
+            self._start = data if framing is None else None
+            if framing is None:
                 return
-            self._events = SseDecoder() if is_stream else None
+            self._events = framing()
         if self._events is None:
             self._whole.append(data)
             self._whole_bytes += len(data)
         else:
             for event in self._events.feed(data):
-                self._event(event.event, event.data)
+                self._event(event)
+
+    def _framing(self, start: bytes) -> Callable[[], EventDecoder | None] | None:
+        """What makes the decoder of a body that begins like this, or of no stream; None if that is too short to tell.
+
+        The bytes decide where they contradict the content type: gateways send errors as JSON under the type of the
+        stream that was asked for, and streams as JSON or text.
+        """
+        kind = self._content_type
+        if not start or _BOM.startswith(start):
+            return None
+        if kind == _AWS and start[:1] != b"{":
+            return EventStreamDecoder
+        if start[:1] == b"{":
+            return NdjsonDecoder if kind in _NDJSON else _no_stream
+        if start[:1] == b"[":
+            as_array = self._reader.array_streams and self._reader.stream and not self._failed
+            return JsonArrayDecoder if as_array else _no_stream
+        if start.startswith(_SSE_STARTS) or (kind == _SSE and start[:1] != b"<"):
+            return SseDecoder
+        return None if any(known.startswith(start) for known in _SSE_STARTS) else _no_stream
+
+    @property
+    def _failed(self) -> bool:
+        return (self._status or 0) >= 400
 
     @_guarded
-    def _event(self, name: str, data: str, *, may_be_cut: bool = False) -> None:
-        if data == "[DONE]":
+    def _event(self, event: Event, *, may_be_cut: bool = False) -> None:
+        if event.data == "[DONE]":
             self._reader.done()
             return
-        value = self._parsed(data)
-        if isinstance(value, dict):
-            self._answer_understood = self._reader.event(name, value) or self._answer_understood
-        elif not may_be_cut:
+        value = self._parsed(event.data)
+        if value is None and may_be_cut:
+            return
+        self._silent = False
+        if event.is_error:
+            self._reader.fail(obj(value) | {"type": event.event})
+            self._answer_understood = True
+        elif isinstance(value, dict):
+            self._answer_understood = self._reader.event(event.event, value) or self._answer_understood
+        else:
             self._flag("bad_event")
 
     @_guarded
@@ -159,28 +212,35 @@ class Reading:
         self._encoding_flag(self._decoder.error)
         if not self._request_understood:
             self._flag("request_not_understood")
-        if self._events is not None:
-            self._end_stream(self._events)
-        elif self._status is not None:
+        if self._events is not None or (self._start == b"" and self._content_type in _STREAMS):
+            self._end_stream()
+        elif self._status is not None and not self._binary:
             self._end_whole(b"".join(self._whole) + (self._start or b""))
         if not self._known or (self._status is not None and not self._answer_understood):
             self._flag("not_understood")
+        for name in self._reader.flags:
+            self._flag(name)
 
-    def _end_stream(self, events: SseDecoder) -> None:
-        for event in events.finish():
-            self._event(event.event, event.data, may_be_cut=True)
-        if events.dropped:
-            self._flag("bad_event")
+    def _end_stream(self) -> None:
+        if self._events is not None:
+            for event in self._events.finish():
+                self._event(event, may_be_cut=True)
+            if self._events.dropped:
+                self._flag("bad_event")
+                self._silent = False
         if self._reader.failed:
             self._flag("error_in_stream")
         elif self._known and not self._reader.ended:
             self._flag("no_end_event")
+        # A stream that broke off before its first event is no fault of the format.
+        self._answer_understood = self._answer_understood or self._silent
 
     def _end_whole(self, body: bytes) -> None:
+        body = body.removeprefix(_BOM).strip()
         value = self._parsed(body)
         if value is None:
-            self._end_unreadable(body.strip())
-        elif (self._status or 0) >= 400 or not (isinstance(value, dict) and self._reader.answer(value)):
+            self._end_unreadable(body)
+        elif self._failed or not (isinstance(value, dict) and self._reader.answer(value)):
             self._end_error(value)
         else:
             self._answer_understood = True
@@ -188,15 +248,17 @@ class Reading:
     def _end_error(self, value: Any) -> None:
         """No answer of the format: an error, under an error status or, as some gateways do it, under 200."""
         told = value[0] if isinstance(value, list) and value else value
-        if (self._status or 0) >= 400 or (isinstance(told, dict) and told.get("error")):
-            self._reader.error = error_text(value, self._content)
-            self._answer_understood = self._reader.error is not None
+        if self._failed or (isinstance(told, dict) and told.get("error")):
+            self._answer_understood = error_text(value, True) is not None
+            self._reader.error = error_text(value, self._content) or self._error_type
 
     def _end_unreadable(self, body: bytes) -> None:
         if body[:1] in (b"{", b"[") and body[-1:] not in (b"}", b"]"):
             self._flag("truncated")
-        elif (self._status or 0) >= 400 and self._content and self._content_type == "text/plain":
+        elif self._failed and self._content and self._content_type == "text/plain":
             self._reader.error = body.decode("utf-8", "replace")[:_MAX_PLAIN_ERROR] or None
+        elif not self._failed and body:
+            self._answer_understood = self._reader.text_answer(body.decode("utf-8", "replace"))
 
     def _parsed(self, data: bytes | str) -> Any:
         """The value of a JSON text; None if it is none."""
@@ -225,6 +287,7 @@ class Reading:
         found = Understanding(
             understood=self._known and self._request_understood and "not_understood" not in self._flags,
             stream=reader.stream,
+            ended=reader.ended,
             request_model=reader.request_model,
             response_model=reader.response_model,
             response_id=reader.response_id,
@@ -266,20 +329,19 @@ def understand(exchange: Exchange, request_body: bytes, response_body: bytes) ->
     return reading.finish(), ttft_ms
 
 
-def _is_event_stream(start: bytes, content_type: str) -> bool | None:
-    """Whether a body with this beginning is an event stream; None if it is too short to tell.
+def _form(content_type: str, body: bytes, keep: bool) -> dict[str, Any]:
+    """A form as if it were JSON: its texts, and its files as parts of a message."""
+    form: dict[str, Any] = {}
+    for field in multipart.fields(content_type, body):
+        if field.filename is None:
+            form[field.name] = field.data.decode("utf-8", "replace")
+        elif keep:
+            form[field.name] = blob_of(field.data, field.content_type) | {"filename": field.filename}
+    return form
 
-    The bytes decide where they contradict the content type: gateways send errors as JSON under `text/event-stream`,
-    and streams as JSON or text.
-    """
-    text = start.removeprefix(_BOM).lstrip()
-    if not text or _BOM.startswith(text):
-        return None
-    if content_type == "text/event-stream":
-        return text[:1] not in (b"{", b"[", b"<")
-    if text.startswith(_SSE_STARTS):
-        return True
-    return None if any(known.startswith(text) for known in _SSE_STARTS) else False
+
+def _no_stream() -> None:
+    return None
 
 
 def _header(headers: Headers, name: str) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 from tracecli.exchange import Message, Usage
 from tracecli.providers.reader import Growing, Reader
-from tracecli.providers.values import Json, blob, count, obj, objects, parse, text
+from tracecli.providers.values import Json, blob, count, obj, objects, parse, text, unknown_part
 
 # Claude Code: user_<hash>_account_<uuid>_session_<uuid>, the account empty with an API key.
 _CLAUDE_CODE_USER = re.compile(r"user_(?P<device>\w*?)_account_(?P<account>[\w-]*?)_session_(?P<session>[\w-]+)")
@@ -75,10 +75,7 @@ class AnthropicMessages(Reader):
     def _begin(self, index: int, block: Json) -> None:
         self.started = self.started or block.get("type") == "tool_use" or bool(text(block.get("text")))
         if self.keep:
-            part = _part(block)
-            growing = self._blocks[index] = Growing(part)
-            if part["type"] in ("text", "reasoning") and part.get("content"):
-                growing.pieces.append(part["content"])
+            self._blocks[index] = Growing(_part(block))
 
     def _continue(self, index: int, delta: Json) -> None:
         piece = text(delta.get(_DELTAS.get(text(delta.get("type")) or "", "")))
@@ -91,6 +88,9 @@ class AnthropicMessages(Reader):
     def _count(self, usage: Json) -> None:
         """What a later event says about a count replaces what an earlier one said."""
         self._usage |= {name: value for name, value in usage.items() if value is not None}
+        # https://docs.claude.com/en/docs/agents-and-tools/tool-use/advisor-tool: the sums leave its model's tokens out.
+        if any(one.get("type") == "advisor_message" for one in objects(usage.get("iterations"))):
+            self.flags = ["advisor_not_counted"]
         fast = usage.get("speed") == "fast"  # https://docs.claude.com/en/docs/build-with-claude/fast-mode
         self.service_tier = "fast" if fast else text(usage.get("service_tier")) or self.service_tier
 
@@ -166,7 +166,7 @@ def _part(block: Json) -> Json:
         response = _parts(content) if isinstance(content, list) and kind == "tool_result" else content
         part = {"type": part_type, "id": text(block.get("tool_use_id")), "response": response}
         return part | ({"is_error": True} if block.get("is_error") is True else {})
-    return {**block, "type": kind}
+    return unknown_part(block)
 
 
 def _source(source: Json) -> Json:

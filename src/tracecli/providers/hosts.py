@@ -87,15 +87,22 @@ _SUFFIXES: dict[str, list[tuple[str | None, str]]] = {
     "googleapis.com": [(r"[a-z0-9-]+-aiplatform", "gcp.vertex_ai")],
     "rep.googleapis.com": [(r"aiplatform\.[a-z0-9-]+", "gcp.vertex_ai")],
     # https://docs.aws.amazon.com/general/latest/gr/bedrock.html
-    "amazonaws.com": [(r"bedrock-runtime(-fips)?\.[a-z0-9-]+", "aws.bedrock")],
+    "amazonaws.com": [(r"bedrock-(agent-)?runtime(-fips)?\.[a-z0-9-]+", "aws.bedrock")],
     "amazonaws.com.cn": [(r"bedrock-runtime\.[a-z0-9-]+", "aws.bedrock")],
     "api.aws": [(r"bedrock-(runtime|runtime-fips|mantle)\.[a-z0-9-]+", "aws.bedrock")],
     # https://devcenter.heroku.com/articles/heroku-inference-quick-start
     "inference.heroku.com": [(None, "heroku")],
 }
 
-# https://docs.ollama.com/faq: the port it listens on
-_LOCAL: dict[tuple[str, int | None], str] = {(host, 11434): "ollama" for host in ("localhost", "127.0.0.1", "::1")}
+# Model servers and gateways of one's own, on the port that each listens on by default.
+# https://docs.ollama.com/faq  https://lmstudio.ai/docs/developer/core/server
+# https://docs.litellm.ai/docs/proxy/quick_start  https://github.com/Portkey-AI/gateway
+_LOCAL_PORTS = {11434: "ollama", 1234: OPENAI_COMPATIBLE, 4000: OPENAI_COMPATIBLE, 8787: OPENAI_COMPATIBLE}
+_LOCAL: dict[tuple[str, int | None], str] = {
+    (host, port): provider
+    for host in ("localhost", "127.0.0.1", "::1", "0.0.0.0")  # noqa: S104 nothing listens here
+    for port, provider in _LOCAL_PORTS.items()
+}
 
 KNOWN_PROVIDERS = frozenset(
     {OPENAI_COMPATIBLE, "ibm.watsonx.ai", "snowflake", "databricks"}
@@ -155,9 +162,11 @@ class Hosts:
 def _parsed(entry: str) -> tuple[str, int | None, str | None]:
     """Host, port and provider of an entry; raises ValueError."""
     place, equals, provider = entry.partition("=")
-    match = re.fullmatch(r"(?P<host>\[[^\[\]]*\]|[^\[\]:]*)(:(?P<port>.*))?", place, re.DOTALL)
+    if "/" in place:
+        raise ValueError(f"the host entry {entry!r} holds a `/`, but it takes a host and no URL; expected {_FORM}")
+    match = re.fullmatch(r"(?P<host>\[[^\[\]]*\]|[^\[\]:]*)(:(?P<port>[^:]*))?", place)
     if match is None:
-        raise ValueError(f"the host entry {entry!r} is not of the form {_FORM}; an IPv6 address goes in brackets")
+        raise ValueError(f"the host entry {entry!r} is not {_FORM}, an IPv6 address in brackets")
     host = _checked_host(entry, match["host"])
     port = None if match["port"] is None else _checked_port(entry, match["port"])
     return host, port, _checked_provider(entry, provider) if equals else None
@@ -170,11 +179,12 @@ def _checked_host(entry: str, host: str) -> str:
         except ValueError:
             raise ValueError(f"the host entry {entry!r} holds no IPv6 address in its brackets") from None
     name = host.lower().removesuffix(".")
-    if not name or name == "*.":
+    bare = name.removeprefix("*.")
+    if bare in ("", "*"):
         raise ValueError(f"the host entry {entry!r} names no host; expected {_FORM}")
-    if "*" in name.removeprefix("*."):
+    if "*" in bare:
         raise ValueError(f"the host entry {entry!r} has a `*` elsewhere than in front; expected {_FORM}")
-    if not _LABELS.fullmatch(name.removeprefix("*.")):
+    if not _LABELS.fullmatch(bare):
         raise ValueError(f"the host entry {entry!r} names no valid host; expected {_FORM}")
     return name
 
@@ -188,6 +198,6 @@ def _checked_port(entry: str, port: str) -> int:
 def _checked_provider(entry: str, provider: str) -> str:
     if provider in KNOWN_PROVIDERS:
         return provider
-    near = difflib.get_close_matches(provider, KNOWN_PROVIDERS, 1)
+    near = difflib.get_close_matches(provider.lower(), KNOWN_PROVIDERS, 1)
     hint = f"did you mean {near[0]}?" if near else f"known ones are {', '.join(sorted(KNOWN_PROVIDERS))}"
     raise ValueError(f"the host entry {entry!r} names the unknown provider {provider!r}; {hint}")

@@ -15,6 +15,7 @@ from typing import Any
 from tracecli.exchange import Message, Usage
 from tracecli.providers.openai_common import claimed_user, part_of, parts_of, reported_cost, session, usage_of
 from tracecli.providers.reader import Draft, Growing, Reader
+from tracecli.providers.text_completion import prompts
 from tracecli.providers.values import Json, blob, count, obj, objects, parsed_or_text, text
 
 
@@ -82,6 +83,15 @@ class OpenAIChat(Reader):
 
     def output_messages(self) -> list[Message]:
         return [choice.message() for _, choice in sorted(self._choices.items())] if self.keep else []
+
+
+class OpenAICompletions(OpenAIChat):
+    """Reads `/completions`, the older text in, text out: https://platform.openai.com/docs/api-reference/completions"""
+
+    def request(self, body: Json) -> None:
+        super().request(body)
+        if self.keep:
+            self.input_messages = prompts(body.get("prompt"))
 
 
 _GENERATED = (

@@ -7,8 +7,23 @@ from decimal import Decimal
 from typing import Any
 
 from tracecli.exchange import Usage
-from tracecli.providers.values import Json, array, blob, count, first_count, media, money, obj, objects, text
+from tracecli.providers.values import (
+    Json,
+    array,
+    blob,
+    count,
+    first_count,
+    media,
+    money,
+    obj,
+    objects,
+    text,
+    unknown_part,
+)
 
+# Chat's names, those of responses and images, those of transcriptions and realtime sessions.
+_INPUT = ("prompt_tokens", "input_tokens", "input_token")
+_OUTPUT = ("completion_tokens", "output_tokens", "output_token")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
 
@@ -28,8 +43,7 @@ def usage_of(raw: Json) -> Usage | None:
 
     https://platform.openai.com/docs/api-reference/chat/object  https://platform.openai.com/docs/guides/prompt-caching
     """
-    into = obj(raw.get("prompt_tokens_details")) or obj(raw.get("input_tokens_details"))
-    out = obj(raw.get("completion_tokens_details")) or obj(raw.get("output_tokens_details"))
+    into, out = _details(raw, _INPUT), _details(raw, _OUTPUT)
     input_tokens = first_count(raw.get("prompt_tokens"), raw.get("input_tokens"))
     output_tokens = first_count(raw.get("completion_tokens"), raw.get("output_tokens"))
     if input_tokens is None and output_tokens is None:
@@ -60,7 +74,13 @@ def usage_of(raw: Json) -> Usage | None:
         input_audio_tokens=count(into.get("audio_tokens")),
         output_audio_tokens=count(out.get("audio_tokens")),
         cache_read_audio_tokens=count(obj(into.get("cached_tokens_details")).get("audio_tokens")),
+        input_image_tokens=count(into.get("image_tokens")),
+        output_image_tokens=count(out.get("image_tokens")),
     )
+
+
+def _details(raw: Json, names: tuple[str, ...]) -> Json:
+    return next((found for name in names if (found := obj(raw.get(f"{name}_details")))), {})
 
 
 def reported_cost(provider: str, raw: Json) -> Decimal | None:
@@ -110,7 +130,7 @@ def part_of(item: Json) -> Json:
             return blob(text(audio.get("data")) or "", f"audio/{text(audio.get('format')) or '*'}")
         case "file" | "input_file":
             return _file(obj(item.get("file")) or item)
-    return item if text(item.get("type")) else {"type": "unknown"} | item
+    return unknown_part(item)
 
 
 def _thought(thinking: Any) -> str:

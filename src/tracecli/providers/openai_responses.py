@@ -12,7 +12,7 @@ from typing import Any
 from tracecli.exchange import Message, Usage
 from tracecli.providers.openai_common import claimed_user, parts_of, reported_cost, session, usage_of
 from tracecli.providers.reader import Draft, Growing, Reader
-from tracecli.providers.values import Json, blob, count, obj, objects, parsed_or_text, text
+from tracecli.providers.values import Json, blob, count, obj, objects, parsed_or_text, text, unknown_part
 
 _DELTAS = {
     "response.output_text.delta": "text",
@@ -85,7 +85,9 @@ class OpenAIResponses(Reader):
     def _item(self, name: str, index: int, body: Json) -> None:
         """What a stream says about one item of the output."""
         item = obj(body.get("item"))
-        self.started = self.started or name in _DELTAS or name in _CALL_DELTAS or item.get("type") in _CLIENT_CALLS
+        self.started = (
+            self.started or name in _DELTAS or name in _CALL_DELTAS or text(item.get("type")) in _CLIENT_CALLS
+        )
         if not self.keep:
             return
         delta = text(body.get("delta")) or ""
@@ -108,7 +110,10 @@ class OpenAIResponses(Reader):
         return [self._status] if self._status else []
 
     def output_messages(self) -> list[Message]:
-        parts = [part for item in self._output for part in _parts(item)] or self._streamed()
+        said = [
+            item for item in self._output if item.get("role", "assistant") == "assistant"
+        ]  # compaction repeats input
+        parts = [part for item in said for part in _parts(item)] or self._streamed()
         return [{"role": "assistant", "parts": parts, "finish_reason": self._status}] if parts else []
 
     def _streamed(self) -> list[Json]:
@@ -140,7 +145,7 @@ def _parts(item: Json) -> list[Json]:
         part = {"type": part_type, "id": identifier, "name": name, "arguments": _arguments(item)}
         answer = {"type": "server_tool_call_response", "id": identifier, "response": item.get("output")}
         return [part, answer] if part_type == "server_tool_call" and item.get("output") else [part]
-    return [{"type": kind, "id": identifier}]
+    return [unknown_part({"type": kind, "id": identifier})]
 
 
 def _reasoning(item: Json) -> list[Json]:

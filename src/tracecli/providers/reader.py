@@ -11,7 +11,7 @@ import re
 from decimal import Decimal
 from urllib.parse import unquote
 
-from tracecli.exchange import Message, Usage
+from tracecli.exchange import Headers, Message, Usage
 from tracecli.providers.values import Json, error_text, parsed_or_text, text
 
 CALLS = ("tool_call", "server_tool_call")
@@ -25,6 +25,11 @@ class Reader:
 
     A format's module overrides `request`, `answer`, `event` and, as it needs, the three that tell of the output.
     """
+
+    array_streams = False
+    """Whether a stream of this format may be one JSON array."""
+    binary = False
+    """Whether a whole answer may be media, told piece by piece by `data`."""
 
     def __init__(self, provider: str, path: str, keep: bool) -> None:
         self.provider = provider
@@ -47,6 +52,8 @@ class Reader:
         """Whether the stream said that it is over."""
         self.failed = False
         """Whether an error came inside the stream."""
+        self.flags: list[str] = []
+        """Marks for what the attributes cannot tell; see `understanding`."""
 
     def request(self, body: Json) -> None:
         """The request's JSON object."""
@@ -54,9 +61,21 @@ class Reader:
         stream = body.get("stream")
         self.stream = stream if isinstance(stream, bool) else None
 
+    def head(self, headers: Headers) -> None:
+        """The answer's headers, where a format needs some."""
+        return
+
     def answer(self, body: Json) -> bool:
         """A whole answer's JSON object; false if it is not of this format."""
         return False
+
+    def text_answer(self, body: str) -> bool:
+        """A whole answer that is no JSON; false if the format knows none."""
+        return False
+
+    def data(self, data: bytes) -> None:
+        """Bytes of a whole answer that is media."""
+        return
 
     def event(self, event: str, body: Json) -> bool:
         """One event of a stream; false if it is not of this format."""
@@ -97,7 +116,8 @@ class Growing:
 
     def __init__(self, part: Json) -> None:
         self.part = part
-        self.pieces: list[str] = []
+        begun = part["type"] in ("text", "reasoning") and part.get("content")
+        self.pieces: list[str] = [begun] if begun else []
 
     def whole(self) -> Json:
         """The part as far as it has come."""

@@ -26,10 +26,13 @@ class Operation(msgspec.Struct, frozen=True):
 _CHAT = Operation("chat", "openai.chat")
 _RESPONSES = Operation("chat", "openai.responses")
 _MESSAGES = Operation("chat", "anthropic.messages")
-_COMPLETION = Operation("text_completion", None)
-_EMBEDDINGS = Operation("embeddings", None)
-_IMAGES = Operation("image_generation", None)
-_RERANK = Operation("rerank", None)
+_COMPLETION = Operation("text_completion", "openai.completions")
+_EMBEDDINGS = Operation("embeddings", "openai.embeddings")
+_GOOGLE_EMBEDDINGS = Operation("embeddings", "gemini.embeddings")
+_IMAGES = Operation("image_generation", "openai.images")
+_RERANK = Operation("rerank", "rerank")
+_OTHER_COMPLETION = Operation("text_completion", None)
+_OTHER_IMAGES = Operation("image_generation", None)
 _OTHER_CHAT = Operation("chat", None)
 _REALTIME = Operation("realtime", None)
 _UNSURE = Operation(None, None, unsure=True)
@@ -44,19 +47,20 @@ _ENDINGS = {
     "fim/completions": Operation("text_completion", "openai.chat"),
     "completions": _COMPLETION,
     "responses": _RESPONSES,
+    "responses/compact": Operation("compaction", "openai.responses"),
     "v1/messages": _MESSAGES,
-    "v1/complete": _COMPLETION,
+    "v1/complete": Operation("text_completion", "text_completion"),
     "embeddings": _EMBEDDINGS,
     "multimodalembeddings": _EMBEDDINGS,
     "contextualizedembeddings": _EMBEDDINGS,
     "images/generations": _IMAGES,
     "images/edits": _IMAGES,
     "images/variations": _IMAGES,
-    "audio/transcriptions": Operation("transcription", None),
-    "audio/translations": Operation("translation", None),
-    "audio/speech": Operation("speech", None),
+    "audio/transcriptions": Operation("transcription", "openai.transcription"),
+    "audio/translations": Operation("translation", "openai.transcription"),
+    "audio/speech": Operation("speech", "openai.speech"),
     "videos": Operation("video_generation", None),
-    "moderations": Operation("moderation", None),
+    "moderations": Operation("moderation", "openai.moderation"),
     "rerank": _RERANK,
     "ocr": Operation("ocr", None),
 }
@@ -65,39 +69,40 @@ _ENDINGS = {
 _ENDINGS_OF = {
     # https://docs.cohere.com/reference
     "cohere": {
-        "v1/chat": _OTHER_CHAT,
-        "v2/chat": _OTHER_CHAT,
-        "v1/generate": _COMPLETION,
-        "v1/summarize": _COMPLETION,
+        "v1/chat": Operation("chat", "cohere.chat"),
+        "v2/chat": Operation("chat", "cohere.chat"),
+        "v1/generate": Operation("text_completion", "text_completion"),
+        "v1/summarize": _OTHER_COMPLETION,
         "v1/classify": Operation("classification", None),
-        "v1/embed": _EMBEDDINGS,
-        "v2/embed": _EMBEDDINGS,
+        "v1/embed": Operation("embeddings", "cohere.embed"),
+        "v2/embed": Operation("embeddings", "cohere.embed"),
     },
     # https://docs.ollama.com/api
     "ollama": {
-        "api/chat": _OTHER_CHAT,
-        "api/generate": _COMPLETION,
-        "api/embed": _EMBEDDINGS,
-        "api/embeddings": _EMBEDDINGS,
+        "api/chat": Operation("chat", "ollama"),
+        "api/generate": Operation("text_completion", "ollama"),
+        "api/embed": Operation("embeddings", "ollama"),
+        "api/embeddings": Operation("embeddings", "ollama"),
     },
     # https://docs.mistral.ai/agents/agents_and_conversations
     "mistral_ai": {"v1/conversations": _OTHER_CHAT},
+    # https://docs.aws.amazon.com/bedrock/latest/APIReference/API_Operations_Agents_for_Amazon_Bedrock_Runtime.html
+    "aws.bedrock": {"retrieveAndGenerate": _OTHER_CHAT, "retrieveAndGenerateStream": _OTHER_CHAT},
     # https://ai.google.dev/api/interactions-api
-    "gcp.gemini": {"interactions": _OTHER_CHAT},
+    "gcp.gemini": {"interactions": Operation("chat", "gemini.interactions")},
 }
 _ENDINGS_OF["openai_compatible"] = _ENDINGS_OF["ollama"]
 
 # Google's custom methods, after the colon of the last segment. https://ai.google.dev/api
 # https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.publishers.models
 _METHODS = {
-    "generateContent": Operation("generate_content", None),
-    "streamGenerateContent": Operation("generate_content", None),
+    "generateContent": Operation("generate_content", "gemini.generate_content"),
+    "streamGenerateContent": Operation("generate_content", "gemini.generate_content"),
     "generateAnswer": Operation("generate_content", None),
     "generateMessage": _OTHER_CHAT,
-    "generateText": _COMPLETION,
-    "embedContent": _EMBEDDINGS,
-    "batchEmbedContents": _EMBEDDINGS,
-    "embedText": _EMBEDDINGS,
+    "generateText": _OTHER_COMPLETION,
+    "embedContent": _GOOGLE_EMBEDDINGS,
+    "batchEmbedContents": _GOOGLE_EMBEDDINGS,
 }
 # Methods whose meaning depends on the model, or on its publisher.
 _PREDICT = {"predict", "predictLongRunning", "serverStreamingPredict"}
@@ -108,6 +113,9 @@ _BEDROCK = re.compile(
     r"/model/(?P<model>[^/]+(/[^/]+)?)"
     r"/(?P<verb>converse|converse-stream|invoke|invoke-with-response-stream|invoke-with-bidirectional-stream)$"
 )
+
+# The same, of an agent defined at AWS or in the request.
+_BEDROCK_AGENT = re.compile(r"/agents/[^/]+(/agentAliases/[^/]+/sessions/[^/]+/text)?")
 
 # GET: a WebSocket that carries model calls. https://platform.openai.com/docs/guides/realtime-websocket
 # https://developers.openai.com/codex speaks the Responses API over one.
@@ -188,25 +196,28 @@ def _google(segments: list[str]) -> Operation | None:
 def _predict(model: str) -> Operation:
     """https://cloud.google.com/vertex-ai/generative-ai/docs/model-reference/overview"""
     if "embedding" in model:
-        return _EMBEDDINGS
+        return _GOOGLE_EMBEDDINGS
     if model.startswith("imag"):
-        return _IMAGES
+        return _OTHER_IMAGES
     if model.startswith("veo"):
         return Operation("video_generation", None)
-    return _COMPLETION
+    return _OTHER_COMPLETION
 
 
 def _bedrock(path: str) -> Operation | None:
+    if _BEDROCK_AGENT.fullmatch(path):
+        return Operation("invoke_agent", None)
     match = _BEDROCK.search(path)
     if match is None:
         return None
     if match["verb"].startswith("converse"):
-        return _OTHER_CHAT
+        return Operation("chat", "bedrock.converse")
     model = unquote(match["model"])
+    name = "chat"
     if "embed" in model:
-        return _EMBEDDINGS
-    if "rerank" in model:
-        return _RERANK
-    if "image" in model or "stability." in model or "canvas" in model:
-        return _IMAGES
-    return _OTHER_CHAT
+        name = "embeddings"
+    elif "rerank" in model:
+        name = "rerank"
+    elif "image" in model or "stability." in model or "canvas" in model:
+        return _OTHER_IMAGES
+    return Operation(name, "bedrock.invoke")

@@ -18,6 +18,21 @@ import msgspec
 type Json = dict[str, Any]
 """A JSON object."""
 
+PART_TYPES = frozenset(
+    {
+        "text",
+        "reasoning",
+        "tool_call",
+        "tool_call_response",
+        "server_tool_call",
+        "server_tool_call_response",
+        "blob",
+        "uri",
+        "file",
+    }
+)
+"""The types of parts that messages are made of; anything else is of a provider's own making."""
+
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _IDENTIFIER = re.compile(r"[\w.:/-]{1,80}", re.ASCII)
 _DATA_URL = re.compile(r"data:(?P<mime>[^;,]*)(?P<parameters>[^,]*),")
@@ -43,7 +58,7 @@ def parse_strictly(data: bytes | str) -> Any:
 def parse_leniently(data: bytes | str) -> Any:
     """The same for JSON with lone surrogates, NaN, numbers out of range or bytes that are no UTF-8.
 
-    Texts can hold surrogates then, and integers be of any size: see `mended`.
+    Texts can hold surrogates then: see `mended`.
     """
     try:
         return json.loads(data if isinstance(data, str) else data.decode("utf-8", "replace"))
@@ -135,17 +150,28 @@ def media(source: str, mime_type: str | None = None) -> Json:
 
 
 def blob(base64: str, mime_type: str | None) -> Json:
-    """The part for media that came inside the JSON: what it is, not its bytes, which the body holds anyway."""
+    """The part for media that came inside the JSON, as base64."""
     try:
         data = binascii.a2b_base64(base64)
     except (binascii.Error, ValueError):
         data = base64.encode("utf-8", "surrogatepass")
+    return blob_of(data, mime_type)
+
+
+def blob_of(data: bytes, mime_type: str | None) -> Json:
+    """The part for media: what it is, not its bytes, which the body holds anyway."""
     digest = hashlib.sha256(data).hexdigest()
     return {"type": "blob", "mime_type": mime_type, "size_bytes": len(data), "sha256": digest}
 
 
+def unknown_part(item: Json) -> Json:
+    """The part for what no module knows: as it came, but never under a name of ours, whose fields it need not have."""
+    kind = text(item.get("type"))
+    return item if kind and kind not in PART_TYPES else item | {"type": "unknown"}
+
+
 def mended(value: Any) -> Any:
-    """The value with every text valid Unicode and every integer within 64 bits, as whoever writes it as JSON needs it.
+    """The value with every text valid Unicode.
 
     Streams that are cut by UTF-16 units send one half of a character with each of two events: the halves are joined,
     single ones replaced.
@@ -158,6 +184,4 @@ def mended(value: Any) -> Any:
         return [mended(item) for item in value]
     if isinstance(value, dict):
         return {mended(name): mended(item) for name, item in value.items()}
-    if isinstance(value, int) and not -(1 << 63) <= value < 1 << 63:
-        return str(value)
     return value

@@ -7,20 +7,14 @@ as cut streams matter here, and ids and retry times are not kept.
 
 from __future__ import annotations
 
-import msgspec
-
-MAX_EVENT_BYTES = 16 << 20
-
-
-class Event(msgspec.Struct, frozen=True, gc=False):
-    """One event; `event` is "message" where the stream names no type."""
-
-    event: str
-    data: str
+from tracecli.wire.events import MAX_EVENT_BYTES, Event
 
 
 class SseDecoder:
-    """Decodes one stream. An event whose data exceeds `max_event_bytes` is left out and counted in `dropped`."""
+    """Decodes one stream; events without a name are named "message".
+
+    An event whose data exceeds `max_event_bytes` is left out and counted in `dropped`.
+    """
 
     def __init__(self, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
         self.dropped = 0
