@@ -8,23 +8,12 @@ from typing import Any
 
 import pytest
 
-from tracecli.capture import MAX_TIMED_CHUNKS, Capture, Recorder, RequestHead
-from tracecli.exchange import Captured
-from tracecli.policy.rules import PolicyFile, PolicySet, UserFile
-from tracecli.providers.hosts import Hosts
+from tests.support.core import KEY, Spool, begun, head, recorder_into
+from tracecli.capture import MAX_TIMED_CHUNKS, Recorder, RequestHead
 
-KEY = "sk-proj-0123456789abcdefghij"
 CHAT = json.dumps(
     {"model": "gpt-4o-mini", "stream": True, "messages": [{"role": "user", "content": "MARKER"}]}
 ).encode()
-
-
-class Spool(list[Captured]):
-    """Collects what is written."""
-
-    def write(self, captured: Captured) -> bool:
-        self.append(captured)
-        return True
 
 
 @pytest.fixture
@@ -34,35 +23,7 @@ def spool() -> Spool:
 
 @pytest.fixture
 def recorder(spool: Spool) -> Recorder:
-    policies = PolicySet(
-        {"default": PolicyFile(), "small": PolicyFile(max_body_bytes=10)},
-        {
-            "metered": UserFile(tracing=False),
-            "nothing": UserFile(tracing=False, metering=False),
-            "small": UserFile(policy="small"),
-        },
-    )
-    return Recorder(
-        lane="flows",
-        hosts=Hosts(["gateway.example=openai"]),
-        user_headers=["X-Tracecli-User"],
-        secret=b"s" * 32,
-        policies=policies,
-        write=spool.write,
-    )
-
-
-def head(path: str = "/v1/chat/completions", method: str = "POST", **headers: str) -> RequestHead:
-    given = [(name.replace("_", "-"), value) for name, value in headers.items()]
-    return RequestHead(
-        method, "https", "api.openai.com", 443, path, "HTTP/1.1", [("Authorization", f"Bearer {KEY}"), *given]
-    )
-
-
-def begun(recorder: Recorder, request: RequestHead) -> Capture:
-    capture = recorder.begin(request, 100.0).capture
-    assert capture is not None
-    return capture
+    return recorder_into(spool)
 
 
 def test_a_whole_exchange(recorder: Recorder, spool: Spool) -> None:
@@ -169,7 +130,7 @@ def test_nothing_is_recorded_where_nothing_may_be(recorder: Recorder) -> None:
     ("body", "encoding", "recorded"),
     [
         (b'{"model": "new"}', None, True),
-        (gzip.compress(b'{"model": "new"}'), "gzip", True),
+        (gzip.compress(b'{"model": "new"}', mtime=0), "gzip", True),
         (b'{"event": "click"}', None, False),
         (b'{"model": 5}', None, False),
         (b'["model"]', None, False),

@@ -10,10 +10,11 @@ import heapq
 import re
 from collections.abc import Iterator
 
-from tracecli import spool
+from tracecli import config, price_file, spool
 from tracecli.config import Home
 from tracecli.errors import AmbiguousId, ExchangeNotFound, HomeError
 from tracecli.exchange import Body, Captured, Headers, Message, Opened, Row
+from tracecli.price_list import PriceList
 from tracecli.recorded import Recorded, record
 from tracecli.spool import Damage
 from tracecli.store import bodies, exchanges
@@ -39,7 +40,8 @@ def latest(home: Home, limit: int) -> list[Row]:
     except FileNotFoundError:
         stored, known = [], set()
     newest = sorted(waiting.keys() - known, reverse=True)
-    rows = stored + [record(waiting[identifier]).row for identifier in newest]
+    prices = _prices(home)
+    rows = stored + [record(waiting[identifier], prices).row for identifier in newest]
     return sorted(rows, key=lambda row: row.id, reverse=True)[:limit]
 
 
@@ -55,16 +57,16 @@ def open_exchange(home: Home, reference: str) -> Opened:
         try:
             with opened(home) as connection:
                 stored = exchanges.one(connection, identifier)
-                places = bodies.candidates(connection, identifier)
+                places = bodies.candidates(connection, [identifier])
         except FileNotFoundError:
             stored, places = None, []
         if stored is None:
-            return _opened(record(waiting[identifier]), waiting[identifier])
+            return _opened(record(waiting[identifier], _prices(home)), waiting[identifier])
         try:
-            found = bodies.read(home, places, identifier) if stored.exchange.traced else None
+            found = bodies.read(home, places, [identifier]) if stored.exchange.traced else {}
         except FileNotFoundError:
             continue  # merged into another file this moment
-        return _opened(stored, Captured(stored.exchange, *(found or (b"", b""))))
+        return _opened(stored, Captured(stored.exchange, *found.get(identifier, (b"", b""))))
     raise ExchangeNotFound(
         f"the bodies of {identifier} are named in the database, and their file is gone",
         "Its usage record is still in `tracecli usage show --json`.",
@@ -80,7 +82,15 @@ def _spooled(home: Home) -> Iterator[Captured]:
                 continue
             yield from (one for one in found if not isinstance(one, Damage))
     except OSError as error:
-        raise HomeError(f"cannot read the spool {home.spool}: {error.strerror}", "Make it readable.") from error
+        raise HomeError(
+            f"cannot read the spool {home.spool}: {error.strerror}",
+            "Make it readable, or name another home with TRACECLI_HOME.",
+        ) from error
+
+
+def _prices(home: Home) -> PriceList:
+    """What ingest will price by."""
+    return price_file.load_or_say(config.policy_folder(home))
 
 
 def _prefix(home: Home, reference: str) -> str:

@@ -3,6 +3,7 @@
 `TRACECLI_HOME`      the folder of all state (default `~/.tracecli`)
 `TRACECLI_POLICIES`  the policy folder (default: `policies/` of the checkout tracecli runs from, else of the home)
 `TRACECLI_HOSTS`     more hosts to intercept, separated by commas, as the option `tracecli_hosts` takes them
+`TIKTOKEN_CACHE_DIR` where tiktoken keeps its vocabularies, for estimates
 """
 
 from __future__ import annotations
@@ -117,6 +118,12 @@ def policy_folder(state: Home, folder: str | Path | None = None) -> Path:
 def extra_hosts() -> list[str]:
     """The hosts that `TRACECLI_HOSTS` adds."""
     return [entry.strip() for entry in os.environ.get("TRACECLI_HOSTS", "").split(",") if entry.strip()]
+
+
+def vocabulary_folder() -> Path | None:
+    """Where tiktoken's vocabularies are; None: nowhere."""
+    folder = os.environ.get("TIKTOKEN_CACHE_DIR")
+    return Path(folder).expanduser().absolute() if folder else None
 
 
 def checkout() -> Path | None:

@@ -62,6 +62,11 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     cache_read_audio_tokens: int | None = None
     web_searches: int | None = None
     """Searches of the web that the provider made for the model and counts in its usage; some charge for each."""
+    input_image_tokens: int | None = None
+    output_image_tokens: int | None = None
+    billed_input_tokens: int | None = None
+    """What Cohere charges for, which leaves out what it puts around the prompt itself."""
+    billed_output_tokens: int | None = None
 
 
 class Understanding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -71,6 +76,8 @@ class Understanding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     """False: no module knows this format, or the bytes are not of the format; the rest may still hold something."""
     stream: bool | None = None
     """Whether the client asked for a stream."""
+    ended: bool = False
+    """A stream came to the event that ends it."""
     request_model: str | None = None
     response_model: str | None = None
     response_id: str | None = None
@@ -107,6 +114,8 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     reason: str
     traced: bool
     session: str | None = None
+    connection_model: str | None = None
+    """The model that a WebSocket had named before this call; the call's own messages need not name it again."""
     provider: str
     operation: str | None
     """An OpenTelemetry operation name, or None when the path is of no known operation."""

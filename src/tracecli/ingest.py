@@ -20,10 +20,12 @@ from pathlib import Path
 
 import msgspec
 
-from tracecli import files, spool
+from tracecli import config, files, spool
 from tracecli.config import PRIVATE_FILE, Home
 from tracecli.errors import HomeError, NewerDatabase, StoreBusy, TracecliError
+from tracecli.estimating import Estimator
 from tracecli.exchange import Captured
+from tracecli.price_file import Watched
 from tracecli.recorded import Recorded, record
 from tracecli.spool import Damage
 from tracecli.store import bodies, exchanges
@@ -61,8 +63,10 @@ class _Round:
 class Ingest:
     """Works through the spool of a home. Hold the lock (`alone`) while using it."""
 
-    def __init__(self, home: Home) -> None:
+    def __init__(self, home: Home, policies: Path) -> None:
         self.home = home
+        self.prices = Watched(policies)
+        self.estimator = Estimator(config.vocabulary_folder())
         self.status = Status(pid=os.getpid())
 
     def clean_up(self) -> None:
@@ -98,7 +102,7 @@ class Ingest:
                 self._quarantine(path, number, data[found.offset : found.offset + found.length], found.reason)
                 continue
             try:
-                work.records.append(record(found))
+                work.records.append(record(found, self.prices.current(), self.estimator))
             except Exception as error:
                 log.exception("cannot understand exchange %s", found.exchange.id)
                 raw = msgspec.json.encode(found.exchange) + b"\n" + found.request_body + b"\n" + found.response_body
@@ -141,16 +145,17 @@ class Ingest:
             files.write_whole(self.home.status, msgspec.json.encode(self.status))
 
 
-def run(home: Home, *, once: bool, ended: Callable[[], bool]) -> Status:
+def run(home: Home, *, once: bool, ended: Callable[[], bool], policies: Path | None = None) -> Status:
     """Ingest until `ended()` and nothing is left, or with `once` until nothing is left.
 
+    `policies` is the folder whose prices apply (None: as `config.policy_folder` finds it).
     Raises HomeError if the home cannot be used, NewerDatabase if a newer tracecli made the database, StoreBusy with
     `once` if another process ingests already. Other failures are logged and tried again: the spool keeps what was not
     loaded.
     """
     home.prepare()
     with alone(home, (lambda: True) if once else ended) as locked:
-        ingest = Ingest(home)
+        ingest = Ingest(home, config.policy_folder(home, policies))
         if not locked:
             if once:
                 raise StoreBusy(f"another process already ingests for {home.root}", "Leave it to that one.")

@@ -1,24 +1,29 @@
-"""What an exchange cost: the provider's own figure, else list prices as of the day of the call, else unknown.
+"""What an exchange cost: the provider's own figure, else the price of the day of the call, else unknown.
 
-List prices are those bundled with genai-prices (https://github.com/pydantic/genai-prices); it is never asked to fetch
-newer ones. Nothing is guessed: without usage, model or price the cost is None, and `detail` says what was missing.
+Prices are those of one's own (`price_list`), then list prices, which are bundled with genai-prices
+(https://github.com/pydantic/genai-prices); it is never asked to fetch newer ones. Nothing is guessed: without usage,
+model or price the cost is None, and `detail` says what was missing.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
 from tracecli.exchange import Understanding, Usage, plain_decimal
+from tracecli.price_list import FILE, Entry, PriceList
 
 if TYPE_CHECKING:
     from genai_prices.types import ModelInfo, ModelPrice, Provider
 
+NO_PRICES_OF_OUR_OWN = PriceList()
+
 # The provider names of genai-prices; hosts of others are looked up by name there.
-_PROVIDER_IDS = {
+PROVIDER_IDS = {
     "openai": "openai",
     "azure.ai.openai": "azure",
     "azure.ai.inference": "azure",
@@ -57,10 +62,42 @@ _COUNTS = (
     ("cache_creation_1h_input_tokens", "cache_write_1h_tokens", "cache_write_1h_mtok", "written for an hour"),
     ("input_audio_tokens", "input_audio_tokens", "input_audio_mtok", "audio"),
     ("cache_read_audio_tokens", "cache_audio_read_tokens", "cache_audio_read_mtok", "audio read from cache"),
+    ("input_image_tokens", "input_image_tokens", "input_image_mtok", "images"),
     ("output_tokens", "output_tokens", "output_mtok", "output"),
     ("output_audio_tokens", "output_audio_tokens", "output_audio_mtok", "audio"),
+    ("output_image_tokens", "output_image_tokens", "output_image_mtok", "images"),
     ("reasoning_output_tokens", "output_reasoning_tokens", "output_reasoning_mtok", "reasoning"),
 )
+
+# Input that is both cached and of a medium. The library wants to know how much, also where one of the two is zero.
+_OVERLAPS = [
+    (medium, use, count)
+    for medium in ("audio", "image")
+    for use, count in (
+        ("read", "cache_read_input_tokens"),
+        ("write", "cache_creation_input_tokens"),
+        ("write_1h", "cache_creation_1h_input_tokens"),
+    )
+]
+
+# The library's key for each rate of `prices.toml`.
+OWN_RATES = {
+    "input": "input_mtok",
+    "output": "output_mtok",
+    "cache_read": "cache_read_mtok",
+    "cache_write": "cache_write_mtok",
+    "cache_write_1h": "cache_write_1h_mtok",
+    "input_audio": "input_audio_mtok",
+    "cache_read_audio": "cache_audio_read_mtok",
+    "output_audio": "output_audio_mtok",
+    "input_image": "input_image_mtok",
+    "output_image": "output_image_mtok",
+    "web_searches": "web_searches_kcount",
+}
+
+# What the store can hold: DECIMAL(28, 15). More than this, a call cannot have cost.
+_SMALLEST_USD = Decimal(1).scaleb(-15)
+_LARGEST_USD = Decimal(1_000_000_000)
 
 
 class Price(msgspec.Struct, frozen=True):
@@ -71,66 +108,140 @@ class Price(msgspec.Struct, frozen=True):
     detail: str
     """How it was worked out, or why it is unknown; one sentence."""
 
+    def differs(self, other: Price) -> bool:
+        """Whether it is another cost, or unknown for another reason. How a cost was worked out names versions too."""
+        if self.cost_usd is None and other.cost_usd is None:
+            return (self.source, self.detail) != (other.source, other.detail)
+        return (self.cost_usd, self.source) != (other.cost_usd, other.source)
+
 
 class _Unknown(Exception):
     """Why there is no price."""
 
 
-def price(provider: str, host: str, understanding: Understanding, at: datetime) -> Price:
-    """What an exchange cost at the list prices of `at`, or what the provider says it cost. Raises nothing."""
+def price(
+    provider: str,
+    host: str,
+    understanding: Understanding,
+    at: datetime,
+    prices: PriceList = NO_PRICES_OF_OUR_OWN,
+) -> Price:
+    """What an exchange cost at the prices of `at`, or what the provider says it cost. Raises nothing."""
     reported = understanding.reported_cost_usd
     if reported is not None:
-        return Price(reported, "provider", f"as reported by {provider}")
+        return _storable(Price(reported, "provider", f"as reported by {provider}"))
     try:
-        return _computed(provider, host, understanding, at)
+        return _storable(_computed(provider, host, understanding, at, prices))
     except _Unknown as why:
         return Price(None, "unknown", str(why))
     except Exception as error:  # the library's own checks of counts, and whatever else a new version may raise
         return Price(None, "unknown", f"genai-prices could not price it: {error}")
 
 
-def _computed(provider: str, host: str, understanding: Understanding, at: datetime) -> Price:
-    from genai_prices import __version__
+def _storable(found: Price) -> Price:
+    """The same to the last digit that is stored; unknown if the figure cannot be true."""
+    cost = found.cost_usd
+    if cost is None or not cost.is_finite() or not 0 <= cost <= _LARGEST_USD:
+        return Price(None, "unknown", f"a cost of {cost} USD cannot be true ({found.detail})")
+    with localcontext(prec=40):
+        return Price(cost.quantize(_SMALLEST_USD), found.source, found.detail)
 
+
+def _computed(provider: str, host: str, understanding: Understanding, at: datetime, prices: PriceList) -> Price:
     usage = understanding.usage
     if usage is None:
         raise _Unknown("no usage was reported")
     if usage.input_tokens is None:
         raise _Unknown("the number of input tokens was not reported")
-    owner, model = _model(provider, host, understanding)
-    context = _context(provider, owner, model, understanding.service_tier)
+    usage = _charged(usage)
+    understanding = msgspec.structs.replace(understanding, usage=usage)
+    names = _names(provider, understanding)
+    if prices.problem:
+        raise _Unknown(prices.problem)
+    tier = None if _is_standard(provider, understanding.service_tier) else understanding.service_tier
+    own = prices.find(provider, names, tier, at)
+    return _at_list_price(provider, host, understanding, names, at) if own is None else _at_own_price(*own, usage)
+
+
+def _charged(usage: Usage) -> Usage:
+    """The counts that are charged for, where a provider says that they are others."""
+    if usage.billed_input_tokens is None:
+        return usage
+    return Usage(input_tokens=usage.billed_input_tokens, output_tokens=usage.billed_output_tokens)
+
+
+def _at_own_price(number: int, entry: Entry, usage: Usage) -> Price:
+    name = f"{FILE}, price {number}"
+    rates = own_rates(entry)
+    _check(name, entry.model, rates, usage)
+    cost = rates.calc_price(_priced(usage, rates))["total_price"]
+    return Price(cost, "computed", f"{name}: {_about(entry)}, {_how(usage, rates)}")
+
+
+def _about(entry: Entry) -> str:
+    tier = f" ({entry.service_tier})" if entry.service_tier else ""
+    return entry.model + tier + (f" from {entry.from_}" if entry.from_ else "")
+
+
+def own_rates(entry: Entry) -> ModelPrice:
+    """The rates of an entry; where the library wants one that it does not name, that of what it is part of."""
+    from genai_prices.types import ModelPrice
+
+    rates = {theirs: rate for ours, theirs in OWN_RATES.items() if (rate := getattr(entry, ours)) is not None}
+    if "cache_write_1h_mtok" in rates:
+        rates.setdefault("cache_write_mtok", entry.input)
+    if "cache_audio_read_mtok" in rates:
+        rates.setdefault("cache_read_mtok", entry.input)
+        rates.setdefault("input_audio_mtok", entry.input)
+    for medium, use, _ in _OVERLAPS:
+        if f"input_{medium}_mtok" in rates and f"cache_{use}_mtok" in rates:
+            rates.setdefault(f"cache_{medium}_{use}_mtok", rates[f"input_{medium}_mtok"])
+    return ModelPrice(**rates)
+
+
+def _at_list_price(provider: str, host: str, understanding: Understanding, names: Sequence[str], at: datetime) -> Price:
+    from genai_prices import __version__
+
+    usage = understanding.usage or Usage()
+    owner, model = _model(provider, host, names)
+    context = _context(provider, owner, model, understanding.service_tier, at)
     rates = model.get_prices(at, context)
-    _check(model, rates, usage)
+    _check("genai-prices", model.id, rates, usage)
     priced = _priced(usage, rates)
     cost = model.calc_price(priced, owner, genai_request_timestamp=at, price_context=context).total_price
     tier = f" ({', '.join(context.values())})" if context else ""
     return Price(cost, "computed", f"genai-prices {__version__}: {model.id}{tier}, {_how(usage, rates)}")
 
 
-def _model(provider: str, host: str, understanding: Understanding) -> tuple[Provider, ModelInfo]:
-    """The model that answered, else the one that was asked for."""
-    from genai_prices.data_snapshot import get_snapshot
-
+def _names(provider: str, understanding: Understanding) -> list[str]:
+    """The model that answered, then the one that was asked for."""
     names = [understanding.response_model, understanding.request_model]
     if provider == "aws.bedrock":
         # Answers leave out the region's prefix, on which the price depends.
         names.reverse()
-    candidates = [_plain(name) for name in names if name]
-    if not candidates:
+    plain = [_plain(name) for name in names if name]
+    if not plain:
         raise _Unknown("neither request nor answer names a model")
+    return list(dict.fromkeys(plain))
+
+
+def _model(provider: str, host: str, names: Sequence[str]) -> tuple[Provider, ModelInfo]:
+    """The first of the models that the list knows."""
+    from genai_prices.data_snapshot import get_snapshot
+
     snapshot = get_snapshot()
-    identifier = _PROVIDER_IDS.get(provider)
+    identifier = PROVIDER_IDS.get(provider)
     url = None if identifier else f"https://{host}/"
     try:
         snapshot.find_provider(None, identifier, url)
     except LookupError:
         raise _Unknown(f"genai-prices knows no prices of {provider} at {host}") from None
-    for candidate in candidates:
+    for name in names:
         try:
-            return snapshot.find_provider_model(candidate, None, identifier, url)
+            return snapshot.find_provider_model(name, None, identifier, url)
         except LookupError:
             continue
-    raise _Unknown(f"genai-prices knows no model {' or '.join(dict.fromkeys(candidates))} of {provider}")
+    raise _Unknown(f"genai-prices knows no model {' or '.join(names)} of {provider}")
 
 
 def _plain(name: str) -> str:
@@ -140,8 +251,8 @@ def _plain(name: str) -> str:
     return name.removeprefix("models/")
 
 
-def _context(provider: str, owner: Provider, model: ModelInfo, tier: str | None) -> dict[str, str] | None:
-    """The library's words for a service tier, if it has a price for it."""
+def _context(provider: str, owner: Provider, model: ModelInfo, tier: str | None, at: datetime) -> dict[str, str] | None:
+    """The library's words for a service tier, if it has a price for it as of that day."""
     if tier == "fast" and provider == "anthropic":
         context = {"speed": "fast"}
     elif tier == "batch":
@@ -150,20 +261,25 @@ def _context(provider: str, owner: Provider, model: ModelInfo, tier: str | None)
         context = {"service_tier": tier}
     else:
         return None
-    has_price = any(variant.when == context for variant in model.price_variants or ())
-    if has_price and any(model is one for one in owner.models):
-        return context
-    if tier in _STANDARD_TIERS or tier in _STANDARD_TIERS_OF.get(provider, ()):
+    # Variants of a model that the provider only resells are not looked at by the library.
+    for variant in model.price_variants or () if any(model is own for own in owner.models) else ():
+        if variant.when == context and (variant.constraint is None or variant.constraint.active(at)):
+            return context
+    if _is_standard(provider, tier):
         return None
-    raise _Unknown(f"genai-prices knows no price of {model.id} for the service tier {tier}")
+    raise _Unknown(f"genai-prices knows no price of {model.id} for the service tier {tier} on {at:%Y-%m-%d}")
 
 
-def _check(model: ModelInfo, rates: ModelPrice, usage: Usage) -> None:
+def _is_standard(provider: str, tier: str | None) -> bool:
+    return tier in _STANDARD_TIERS or tier in _STANDARD_TIERS_OF.get(provider, ())
+
+
+def _check(source: str, model: str, rates: ModelPrice, usage: Usage) -> None:
     """The library counts what has no price as nothing; we say that it is unknown."""
     if rates.input_mtok is None and usage.input_tokens:
-        raise _Unknown(f"genai-prices knows no price per input token of {model.id}")
+        raise _Unknown(f"{source} knows no price per input token of {model}")
     if rates.output_mtok is None and usage.output_tokens:
-        raise _Unknown(f"genai-prices knows no price per output token of {model.id}")
+        raise _Unknown(f"{source} knows no price per output token of {model}")
     if rates.output_mtok and usage.output_tokens is None:
         raise _Unknown("the number of output tokens was not reported")
 
@@ -177,6 +293,9 @@ def _priced(usage: Usage, rates: ModelPrice) -> object:
         for ours, theirs, key, _ in _COUNTS
         if (value := getattr(usage, ours)) is not None and getattr(rates, key) is not None
     }
+    for medium, use, cached in _OVERLAPS:
+        if not (getattr(usage, f"input_{medium}_tokens") and getattr(usage, cached)):
+            counts.setdefault(f"cache_{medium}_{use}_tokens", 0)
     if usage.web_searches:
         counts["web_searches"] = usage.web_searches
     return PricedUsage(**counts)

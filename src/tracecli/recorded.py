@@ -3,12 +3,28 @@
 from __future__ import annotations
 
 import datetime as dt
+from decimal import Decimal
 
 import msgspec
 
+from tracecli.estimating import Estimate, Estimator
 from tracecli.exchange import Captured, Exchange, Row, Understanding, Usage
-from tracecli.pricing import price
+from tracecli.price_list import PriceList
+from tracecli.pricing import NO_PRICES_OF_OUR_OWN, Price, price
+from tracecli.providers.registry import operation_of
 from tracecli.understanding import understand
+
+
+class CostBasis(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a cost was worked out from, beside provider, host, models and time: enough to do it again."""
+
+    usage: Usage | None = None
+    service_tier: str | None = None
+    reported_cost_usd: Decimal | None = None
+    estimated: str | None = None
+    """How tokens that were not reported were estimated."""
+    not_estimated: str | None = None
+    """Why they were not."""
 
 
 class Recorded(msgspec.Struct, frozen=True):
@@ -17,18 +33,58 @@ class Recorded(msgspec.Struct, frozen=True):
     exchange: Exchange
     row: Row
     cost_detail: str
+    basis: CostBasis | None
+    """None: recorded before it was kept."""
 
 
-def record(captured: Captured) -> Recorded:
-    """Understand and price one captured exchange."""
+UNDERSTOOD = (
+    "ttft_ms",
+    "session",
+    "operation",
+    "stream",
+    "request_model",
+    "response_model",
+    "response_id",
+    "finish_reasons",
+    "input_tokens",
+    "output_tokens",
+    "cache_read_input_tokens",
+    "cache_creation_input_tokens",
+    "reasoning_output_tokens",
+    "usage_source",
+    "cost_usd",
+    "cost_source",
+    "outcome",
+    "error",
+    "flags",
+)
+"""The fields of a row that depend on how the bytes are understood; the others are as they were captured."""
+
+
+def record(
+    captured: Captured, prices: PriceList = NO_PRICES_OF_OUR_OWN, estimator: Estimator | None = None
+) -> Recorded:
+    """Understand and price one captured exchange; with an estimator, estimate the tokens that were not reported."""
     exchange = captured.exchange
     if exchange.metered is not None:
         found, ttft_ms = exchange.metered, exchange.ttft_ms
     else:
         found, ttft_ms = understand(exchange, captured.request_body, captured.response_body)
     started_at = dt.datetime.fromtimestamp(exchange.started_at_us / 1_000_000, dt.UTC)
-    cost = price(exchange.provider, exchange.host, found, started_at)
-    usage = found.usage or Usage()
+    estimate = estimator.estimate(exchange, found) if estimator else Estimate(found.usage)
+    basis = CostBasis(
+        usage=estimate.usage,
+        service_tier=found.service_tier,
+        reported_cost_usd=found.reported_cost_usd,
+        estimated=estimate.how,
+        not_estimated=estimate.why_not,
+    )
+    request_model = found.request_model or exchange.connection_model
+    names = request_model, found.response_model
+    cost = cost_of(exchange.provider, exchange.host, *names, started_at, basis, prices)
+    usage = estimate.usage or Usage()
+    # Clients hang up when they have read the event that ends a stream, without waiting for the end of the body.
+    outcome = "complete" if exchange.outcome == "aborted" and found.ended else exchange.outcome
     row = Row(
         id=exchange.id,
         started_at=started_at,
@@ -41,12 +97,12 @@ def record(captured: Captured) -> Recorded:
         session=exchange.session or found.session,
         provider=exchange.provider,
         host=exchange.host,
-        operation=exchange.operation,
+        operation=exchange.operation or _operation(exchange),
         method=exchange.method,
         path=exchange.path,
         status=exchange.status,
         stream=found.stream,
-        request_model=found.request_model,
+        request_model=request_model,
         response_model=found.response_model,
         response_id=found.response_id,
         finish_reasons=found.finish_reasons,
@@ -55,26 +111,53 @@ def record(captured: Captured) -> Recorded:
         cache_read_input_tokens=usage.cache_read_input_tokens,
         cache_creation_input_tokens=usage.cache_creation_input_tokens,
         reasoning_output_tokens=usage.reasoning_output_tokens,
-        usage_source="unknown" if found.usage is None else "reported",
+        usage_source="estimated" if estimate.how else "unknown" if found.usage is None else "reported",
         cost_usd=cost.cost_usd,
         cost_source=cost.source,
         cache_status=None,
         cache_origin=None,
         saved_usd=None,
         saved_ms=None,
-        outcome=exchange.outcome,
-        error=_error(exchange, found),
+        outcome=outcome,
+        error=found.error or (exchange.error if outcome != "complete" else None),
         request_bytes=exchange.request_bytes,
         response_bytes=exchange.response_bytes,
         traced=exchange.traced,
         flags=_flags(exchange, found),
     )
-    return Recorded(exchange, row, cost.detail)
+    return Recorded(exchange, row, cost.detail, basis)
 
 
-def _error(exchange: Exchange, found: Understanding) -> str | None:
-    """What went wrong: the provider's own words say more than the connection's."""
-    return found.error or exchange.error
+def cost_of(
+    provider: str,
+    host: str,
+    request_model: str | None,
+    response_model: str | None,
+    at: dt.datetime,
+    basis: CostBasis,
+    prices: PriceList,
+) -> Price:
+    """What an exchange cost: the same for ingest and for whoever works it out again from what is stored."""
+    found = Understanding(
+        understood=True,
+        request_model=request_model,
+        response_model=response_model,
+        usage=basis.usage,
+        service_tier=basis.service_tier,
+        reported_cost_usd=basis.reported_cost_usd,
+    )
+    cost = price(provider, host, found, at, prices)
+    if cost.source == "computed" and basis.estimated:
+        return Price(cost.cost_usd, "estimated", f"{cost.detail}; tokens estimated with {basis.estimated}")
+    if cost.source == "unknown" and basis.not_estimated:
+        return Price(None, "unknown", f"{cost.detail}, and not estimated: {basis.not_estimated}")
+    return cost
+
+
+def _operation(exchange: Exchange) -> str | None:
+    """What a path means that the version which captured it did not know."""
+    known = operation_of(exchange.provider, exchange.method, exchange.path)
+    return known.name if known else None
 
 
 def _flags(exchange: Exchange, found: Understanding) -> list[str]:

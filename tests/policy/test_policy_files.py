@@ -102,3 +102,13 @@ def test_stamp_changes_with_every_edit(tmp_path: Path) -> None:
 def test_shipped_policies_are_right() -> None:
     """The policies of the repository load."""
     assert load(Path(__file__).parents[2] / "policies").decide("anyone").tracing
+
+
+def test_prices_are_no_policy(tmp_path: Path) -> None:
+    """The price file in the policy folder is nobody's policy, right or wrong; a user may be called prices."""
+    before = stamp(folder(tmp_path, users__prices="tracing = false"))
+    (tmp_path / "prices.toml").write_text("[[price]]\nwrong = 1")
+    policies = load(tmp_path)
+    assert set(policies.policies) == {"default"}
+    assert not policies.decide("prices").tracing
+    assert stamp(tmp_path) == before

@@ -21,8 +21,9 @@ _NICENESS = 5
 @click.option(
     "--home", type=click.Path(path_type=Path), help="The home folder (default: TRACECLI_HOME or ~/.tracecli)."
 )
+@click.option("--policies", type=click.Path(path_type=Path), help="The policy folder, for its prices.toml.")
 @click.option("--until-eof", is_flag=True, hidden=True, help="End when standard input ends and nothing is left.")
-def command(once: bool, home: Path | None, until_eof: bool) -> None:
+def command(once: bool, home: Path | None, policies: Path | None, until_eof: bool) -> None:
     """Load recorded exchanges from the spool into the store.
 
     The proxy does this by itself, in a process beside it; run it by hand after `tracecli_ingest` was turned off, or to
@@ -37,7 +38,7 @@ def command(once: bool, home: Path | None, until_eof: bool) -> None:
     signal.signal(signal.SIGTERM, stopped.by_signal)
     if not once:
         signal.signal(signal.SIGINT, stopped.by_signal)
-    status = ingest.run(config.home(home), once=once, ended=stopped)
+    status = ingest.run(config.home(home), once=once, ended=stopped, policies=policies)
     if not until_eof:
         click.echo(f"{status.exchanges} exchanges loaded, {status.quarantined} quarantined", err=True)
 

@@ -26,6 +26,11 @@ SECTIONS = {
         "ingest": "Load recorded exchanges from the spool into the store.",
     },
     "Reading": {"usage": "Look at what was recorded: requests, tokens, cost."},
+    "Cost": {
+        "prices": "Show the prices in use, and where they are from.",
+        "reprice": "Work out stored costs again, with the prices that hold now.",
+        "reparse": "Read stored requests and answers again, as a new one would be.",
+    },
 }
 """The commands as `--help` lists them: the first sentence of each one's own help, kept here to import none of them.
 

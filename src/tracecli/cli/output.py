@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
     from tracecli.exchange import Opened, Row
+    from tracecli.price_table import ListedPrice
+    from tracecli.reprice import Changes
 
 _READER_LEFT = 141
 """What a shell reports for a program that SIGPIPE ended; `| head` is no error and says nothing."""
@@ -62,6 +64,29 @@ def opened(exchange: Opened) -> None:
     from tracecli.tables.opened import opened as parts
 
     _show(_console(), parts(exchange))
+
+
+def prices(found: Sequence[ListedPrice], source: str) -> None:
+    """Write prices as a table, or in a pipe as one line each. `source` says where they are from."""
+    from tracecli.tables.prices import listing, plain
+
+    console = _console()
+    if console.is_terminal:
+        _show(console, listing(found, source))
+    else:
+        _write("".join(f"{line}\n" for line in plain(found)))
+
+
+def changes(found: Changes) -> None:
+    """Write what was priced or understood again."""
+    from tracecli.tables.changes import changes as parts
+    from tracecli.tables.changes import plain
+
+    console = _console()
+    if console.is_terminal:
+        _show(console, parts(found))
+    else:
+        _write("".join(f"{line}\n" for line in plain(found)))
 
 
 def say(text: str) -> None:

@@ -11,6 +11,8 @@ from tracecli.errors import ConfigError
 from tracecli.policy.rules import DEFAULT, PolicyFile, PolicySet, UserFile, parse
 
 MAX_FILE_BYTES = 1 << 20
+PRICES = "prices.toml"
+"""The one file of the folder that is no policy, see `price_list`; there may be a user of that name."""
 
 type Stamp = tuple[tuple[str, int, int, int], ...]
 """Names, times of change, sizes and inodes of the files: equal as long as nothing was edited."""
@@ -22,7 +24,7 @@ def load(folder: Path) -> PolicySet:
     Raises ConfigError, naming the file, the key or line, and the remedy, if a file is missing, cannot be read or is
     wrong, or if a user is assigned a policy that does not exist.
     """
-    policies = {path.stem: _parse(path, PolicyFile) for path in _files(folder)}
+    policies = {path.stem: _parse(path, PolicyFile) for path in _policies(folder)}
     if DEFAULT not in policies:
         raise ConfigError(
             f"{folder / 'default.toml'} does not exist",
@@ -43,13 +45,17 @@ def load(folder: Path) -> PolicySet:
 def stamp(folder: Path) -> Stamp:
     """Changes whenever a policy file is added, edited or removed."""
     found = []
-    for path in (*_files(folder), *_files(folder / "users")):
+    for path in (*_policies(folder), *_files(folder / "users")):
         try:
             about = path.stat()
         except OSError:
             continue  # removed this moment: its absence changes the stamp
         found.append((str(path), about.st_mtime_ns, about.st_size, about.st_ino))
     return tuple(found)
+
+
+def _policies(folder: Path) -> list[Path]:
+    return [path for path in _files(folder) if path.name != PRICES]
 
 
 def _files(folder: Path) -> list[Path]:

@@ -16,7 +16,7 @@ import duckdb
 
 from tracecli.config import PRIVATE_FILE, Home
 from tracecli.exchange import Captured, new_id
-from tracecli.store.connection import opened, transaction
+from tracecli.store.connection import opened, transaction, without_pandas
 
 # Many small files make each reading slow: so many are merged at once, as long as they are small.
 MERGE_FILES = 24
@@ -59,7 +59,8 @@ def write(home: Home, captured: Sequence[Captured]) -> BodyFile | None:
 def _writer() -> Iterator[duckdb.DuckDBPyConnection]:
     connection = duckdb.connect(":memory:", config={"autoinstall_known_extensions": False, "memory_limit": "1GB"})
     try:
-        yield connection
+        with without_pandas():
+            yield connection
     finally:
         connection.close()
 
@@ -113,14 +114,16 @@ def add_body_file(connection: duckdb.DuckDBPyConnection, file: BodyFile) -> None
     )
 
 
-def candidates(connection: duckdb.DuckDBPyConnection, identifier: str) -> list[str]:
-    """The files that may hold the bodies of an exchange."""
-    found = connection.execute("SELECT name FROM body_file WHERE $1::UUID BETWEEN min_id AND max_id", [identifier])
+def candidates(connection: duckdb.DuckDBPyConnection, ids: Sequence[str]) -> list[str]:
+    """The files that may hold the bodies of exchanges."""
+    found = connection.execute(
+        "SELECT name FROM body_file WHERE min_id <= $2::UUID AND max_id >= $1::UUID", [min(ids), max(ids)]
+    )
     return [name for (name,) in found.fetchall()]
 
 
-def read(home: Home, names: Sequence[str], identifier: str) -> tuple[bytes, bytes] | None:
-    """The two bodies of an exchange, from one of the files; None if none holds it.
+def read(home: Home, names: Sequence[str], ids: Sequence[str]) -> dict[str, tuple[bytes, bytes]]:
+    """The two bodies of each exchange that one of the files holds.
 
     Raises FileNotFoundError if a file is gone: it was merged into another, ask for the candidates again.
     """
@@ -129,16 +132,17 @@ def read(home: Home, names: Sequence[str], identifier: str) -> tuple[bytes, byte
         if not path.exists():
             raise FileNotFoundError(path)
     if not paths:
-        return None
+        return {}
     with _writer() as connection:
         try:
             found = connection.execute(
-                "SELECT request_body, response_body FROM read_parquet($1) WHERE id = $2::UUID",
-                [[str(path) for path in paths], identifier],
-            ).fetchone()
+                "SELECT id::VARCHAR, request_body, response_body FROM read_parquet($1)"
+                " WHERE id BETWEEN $3::UUID AND $4::UUID AND list_contains($2::UUID[], id)",
+                [[str(path) for path in paths], list(ids), min(ids), max(ids)],
+            ).fetchall()
         except duckdb.IOException as error:
             raise FileNotFoundError(str(error)) from error
-    return (found[0], found[1]) if found else None
+    return {identifier: (request, response) for identifier, request, response in found}
 
 
 def merge_small(home: Home) -> int:

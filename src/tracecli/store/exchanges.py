@@ -7,10 +7,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import duckdb
+import msgspec
 
 from tracecli.config import Home
 from tracecli.exchange import Exchange, Headers, Row
-from tracecli.recorded import Recorded
+from tracecli.recorded import CostBasis, Recorded
 from tracecli.store.bodies import BodyFile, add_body_file
 from tracecli.store.connection import opened, transaction
 
@@ -71,6 +72,30 @@ _EXCHANGE_COLUMNS: dict[str, tuple[str, Callable[[Exchange], Any]]] = {
     "chunks": (_CHUNKS, lambda exchange: [{"bytes": size, "ms": ms} for size, ms in exchange.chunks]),
     "record_version": ("INTEGER", lambda exchange: exchange.version),
 }
+_CAPTURED = [
+    (field.name, field.default)
+    for field in msgspec.structs.fields(Exchange)
+    # A column of another name, or of its own, holds these; what was read while untraced bytes passed is in the row.
+    if field.name not in _EXCHANGE_COLUMNS and field.name not in ("version", "started_at_us", "ttft_ms", "metered")
+]
+"""Names and defaults of the fields of an exchange that the row may hold otherwise, or not at all."""
+
+
+def _captured(recorded: Recorded) -> str | None:
+    """The fields of an exchange that no column holds as they were captured: the row tells how they were understood."""
+    changed = {}
+    for name, default in _CAPTURED:
+        value = getattr(recorded.exchange, name)
+        if value != (getattr(recorded.row, name) if name in _ROW_COLUMNS else default):
+            changed[name] = value
+    return msgspec.json.encode(changed).decode() if changed else None
+
+
+_RECORDED_COLUMNS: dict[str, tuple[str, Callable[[Recorded], Any]]] = {
+    "cost_detail": ("VARCHAR", lambda recorded: recorded.cost_detail),
+    "cost_basis": ("VARCHAR", lambda recorded: recorded.basis and msgspec.json.encode(recorded.basis).decode()),
+    "captured": ("VARCHAR", _captured),
+}
 # As text and numbers: a TIMESTAMPTZ as a Python object would need pytz.
 _READ_AS = {"id": "id::VARCHAR", "started_at": "epoch_us(started_at)", "cache_origin": "cache_origin::VARCHAR"}
 
@@ -103,23 +128,28 @@ def append(
 
 
 def _insert(connection: duckdb.DuckDBPyConnection, records: Sequence[Recorded]) -> None:
-    columns: list[str] = []
-    types: list[str] = []
-    values: list[list[Any]] = []
-    for name, kind in _ROW_COLUMNS.items():
-        columns.append(name)
-        types.append(kind)
-        values.append([getattr(record.row, name) for record in records])
-    columns.append("cost_detail")
-    types.append("VARCHAR")
-    values.append([record.cost_detail for record in records])
-    for name, (kind, value) in _EXCHANGE_COLUMNS.items():
-        columns.append(name)
-        types.append(kind)
-        values.append([value(record.exchange) for record in records])
-    into = ", ".join(f'"{name}"' for name in columns)
-    rows = ", ".join(f"unnest(${number}::{kind}[])" for number, kind in enumerate(types, 1))
+    names = [*_ROW_COLUMNS, *_RECORDED_COLUMNS, *_EXCHANGE_COLUMNS]
+    into = ", ".join(f'"{name}"' for name in names)
+    rows, values = columns_of(records, names)
     connection.execute(f"INSERT INTO exchange ({into}) SELECT {rows}", values)
+
+
+def columns_of(records: Sequence[Recorded], names: Sequence[str]) -> tuple[str, list[list[Any]]]:
+    """Columns of records, as a list of expressions with their names, and the parameters it takes from the first on."""
+    expressions: list[str] = []
+    values: list[list[Any]] = []
+    for number, name in enumerate(names, 1):
+        if name in _ROW_COLUMNS:
+            kind = _ROW_COLUMNS[name]
+            values.append([getattr(record.row, name) for record in records])
+        elif name in _RECORDED_COLUMNS:
+            kind, of_record = _RECORDED_COLUMNS[name]
+            values.append([of_record(record) for record in records])
+        else:
+            kind, of_exchange = _EXCHANGE_COLUMNS[name]
+            values.append([of_exchange(record.exchange) for record in records])
+        expressions.append(f'unnest(${number}::{kind}[]) AS "{name}"')
+    return ", ".join(expressions), values
 
 
 def loaded(home: Home, segments: Sequence[str]) -> set[str]:
@@ -166,17 +196,32 @@ def between(connection: duckdb.DuckDBPyConnection, first: str, last: str, limit:
 
 def one(connection: duckdb.DuckDBPyConnection, identifier: str) -> Recorded | None:
     """The exchange with this id."""
-    names = [*_ROW_COLUMNS, "cost_detail", *_EXCHANGE_COLUMNS]
+    return next(iter(some(connection, [identifier])), None)
+
+
+def some(connection: duckdb.DuckDBPyConnection, ids: Sequence[str]) -> list[Recorded]:
+    """The exchanges with these ids, as far as they are stored, in the order of their ids."""
+    if not ids:
+        return []
+    names = [*_ROW_COLUMNS, *_RECORDED_COLUMNS, *_EXCHANGE_COLUMNS]
     columns = ", ".join(_READ_AS.get(name, f'"{name}"') for name in names)
     found = connection.execute(
-        f"SELECT {columns} FROM exchange WHERE id = $1::UUID",  # noqa: S608 - names of ours only
-        [identifier],
-    ).fetchone()
-    if found is None:
-        return None
-    values = dict(zip(names, found, strict=True))
-    row = _row(found[: len(_ROW_COLUMNS)])
-    return Recorded(_exchange(row, values), row, values["cost_detail"])
+        f"SELECT {columns} FROM exchange"  # noqa: S608 - names of ours only
+        " WHERE id BETWEEN $2::UUID AND $3::UUID AND list_contains($1::UUID[], id) ORDER BY exchange.id",
+        [list(ids), min(ids), max(ids)],
+    )
+    return [_recorded(dict(zip(names, values, strict=True))) for values in found.fetchall()]
+
+
+def _recorded(values: dict[str, Any]) -> Recorded:
+    row = _row([values[name] for name in _ROW_COLUMNS])
+    basis = values["cost_basis"]
+    return Recorded(
+        _exchange(row, values),
+        row,
+        values["cost_detail"],
+        None if basis is None else msgspec.json.decode(basis, type=CostBasis),
+    )
 
 
 def _row(values: Sequence[Any]) -> Row:
@@ -186,24 +231,20 @@ def _row(values: Sequence[Any]) -> Row:
 
 
 def _exchange(row: Row, values: dict[str, Any]) -> Exchange:
-    return Exchange(
-        version=values["record_version"],
-        started_at_us=values["started_at"],
-        **{
-            name: getattr(row, name)
-            for name in Exchange.__struct_fields__
-            if name in _ROW_COLUMNS and name not in ("started_at", "error", "ttft_ms")
-        },
-        error=row.error,
-        ttft_ms=row.ttft_ms,
-        reason=values["reason"],
-        scheme=values["scheme"],
-        port=values["port"],
-        http_version=values["http_version"],
-        lane=values["lane"],
-        request_cut=values["request_cut"],
-        response_cut=values["response_cut"],
-        request_headers=[(header["name"], header["value"]) for header in values["request_headers"]],
-        response_headers=[(header["name"], header["value"]) for header in values["response_headers"]],
-        chunks=[(chunk["bytes"], chunk["ms"]) for chunk in values["chunks"]],
-    )
+    fields = {name: getattr(row, name) for name in Exchange.__struct_fields__ if name in _ROW_COLUMNS} | {
+        "version": values["record_version"],
+        "started_at_us": values["started_at"],
+        "reason": values["reason"],
+        "scheme": values["scheme"],
+        "port": values["port"],
+        "http_version": values["http_version"],
+        "lane": values["lane"],
+        "request_cut": values["request_cut"],
+        "response_cut": values["response_cut"],
+        "request_headers": [(header["name"], header["value"]) for header in values["request_headers"]],
+        "response_headers": [(header["name"], header["value"]) for header in values["response_headers"]],
+        "chunks": [(chunk["bytes"], chunk["ms"]) for chunk in values["chunks"]],
+    }
+    if values["captured"] is not None:
+        fields |= msgspec.json.decode(values["captured"])
+    return msgspec.convert(fields, Exchange)

@@ -67,7 +67,7 @@ class Listing:
                 for column, texts in zip(columns, cells, strict=True)
             ]
             spare = width - gap * (len(columns) - 1) - sum(wanted)
-            widths = _shortened(wanted, [column.floor for column in columns], -spare)
+            widths = shortened(wanted, [column.floor for column in columns], -spare)
             if widths is not None:
                 break
         else:
@@ -88,7 +88,7 @@ class Listing:
         return table
 
 
-def _shortened(wanted: list[int], floors: list[int | None], excess: int) -> list[int] | None:
+def shortened(wanted: list[int], floors: list[int | None], excess: int) -> list[int] | None:
     """Widths that are `excess` cells less in sum, taken from the widest column that may shrink; None if none may."""
     widths = list(wanted)
     for _ in range(excess):

@@ -1,0 +1,131 @@
+"""Reading stored bytes again, as ingest would today: for what an older version understood less.
+
+Batch by batch within bounded memory, each read and written in moments, so that ingest and readers get their turn.
+Killed anywhere, what is done is done, and the next run does the rest. Costs that change are kept as they were.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from tracecli import config, price_file
+from tracecli.config import Home
+from tracecli.errors import HomeError
+from tracecli.estimating import Estimator
+from tracecli.exchange import Captured
+from tracecli.pricing import Price
+from tracecli.recorded import UNDERSTOOD, Recorded, record
+from tracecli.reprice import Changes
+from tracecli.store import bodies, costs, exchanges
+from tracecli.store.connection import opened
+
+BATCH = 500
+BATCH_BYTES = 64 << 20
+_TRIES = 5
+
+
+@dataclass
+class Reparsed(Changes):
+    """What a run found, or with `dry_run` would have changed."""
+
+    records: int = 0
+    """How many differ in some field."""
+    by_field: Counter[str] = field(default_factory=Counter)
+    """How often a field of a row changed."""
+
+    def as_json(self) -> dict[str, Any]:
+        """The summary as JSON values."""
+        return super().as_json() | {"records_changed": self.records, "by_field": dict(self.by_field)}
+
+
+def reparse(home: Home, since: dt.datetime, *, dry_run: bool = False) -> Reparsed:
+    """Understand stored exchanges from `since` on again, and write those that changed.
+
+    Raises ConfigError if `prices.toml` is wrong, StoreBusy, NewerDatabase or HomeError if the database or the bodies
+    cannot be used.
+    """
+    prices = price_file.load(config.policy_folder(home))
+    estimator = Estimator(config.vocabulary_folder())
+    found = Reparsed(since, dry_run)
+    for ids in _batches(home, since, found):
+        changed = []
+        for stored, captured in _read(home, ids):
+            if captured is None:
+                found.leave("its bodies are not there any more")
+                continue
+            try:
+                again = _kept(stored, record(captured, prices, estimator))
+            except Exception as error:  # ingest sets such a one aside; it is stored already
+                found.leave(f"{type(error).__name__} while understanding it")
+                continue
+            if _count(found, stored, again):
+                changed.append(again)
+        if not dry_run:
+            costs.reparse(home, changed)
+    return found
+
+
+def _kept(stored: Recorded, again: Recorded) -> Recorded:
+    """`again`, with the former price if it is no other one: how it was worked out names versions that change often."""
+    before, now = (Price(one.row.cost_usd, one.row.cost_source, one.cost_detail) for one in (stored, again))
+    if now.differs(before) or stored.basis != again.basis:
+        return again
+    return Recorded(again.exchange, again.row, stored.cost_detail, again.basis)
+
+
+def _count(found: Reparsed, stored: Recorded, again: Recorded) -> bool:
+    """Whether there is anything to write."""
+    old, new = (Price(one.row.cost_usd, one.row.cost_source, one.cost_detail) for one in (stored, again))
+    row = again.row
+    found.count(row.provider, row.request_model or row.response_model, old, new)
+    names = [name for name in UNDERSTOOD if getattr(stored.row, name) != getattr(row, name)]
+    found.by_field.update(names)
+    found.records += bool(names)
+    return bool(names) or new != old or stored.basis != again.basis
+
+
+def _batches(home: Home, since: dt.datetime, found: Reparsed) -> Iterator[list[str]]:
+    """Ids of traced exchanges, with bodies of about `BATCH_BYTES` and at least one."""
+    after, until = "00000000-0000-0000-0000-000000000000", None
+    while True:
+        try:
+            with opened(home) as connection:
+                until = until or costs.newest(connection, since)
+                sizes = costs.sizes(connection, since, after, until, BATCH) if until else []
+        except FileNotFoundError:
+            return
+        if not sizes:
+            return
+        ids: list[str] = []
+        room = BATCH_BYTES
+        for identifier, traced, size in sizes:
+            if traced and ids and size > room:
+                break
+            after = identifier
+            if traced:
+                ids.append(identifier)
+                room -= size
+            else:
+                found.leave("tracing was off: there are no bytes to read")
+        if ids:
+            yield ids
+
+
+def _read(home: Home, ids: list[str]) -> list[tuple[Recorded, Captured | None]]:
+    """Stored exchanges with their bodies; None where there are none."""
+    for _ in range(_TRIES):
+        with opened(home) as connection:
+            stored = exchanges.some(connection, ids)
+            places = bodies.candidates(connection, ids)
+        try:
+            held = bodies.read(home, places, ids)
+        except FileNotFoundError:
+            continue  # merged into another file this moment
+        return [(one, Captured(one.exchange, *held[one.row.id]) if one.row.id in held else None) for one in stored]
+    raise HomeError(
+        f"a file in {home.bodies} that the database names is gone", "Bring it back from a backup, if there is one."
+    )
