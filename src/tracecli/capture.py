@@ -156,14 +156,16 @@ class Capture:
         self._chunks: list[tuple[int, float]] = []
         self._status: int | None = None
         self._response_headers: Headers = []
-        self._ttfb_ms: float | None = None
-        self._ttft_ms: float | None = None
+        self._first_byte: float | None = None
+        self._first_token: float | None = None
         self._meter: Reading | None = None
         if not decision.tracing:
             self._meter = Reading(provider, operation.format, head.path, content=False)
         self._names_a_model = True
         self._request_read = False
         self._ended = False
+        self.session = _own_session(head.headers)
+        self.connection_model: str | None = None
 
     def request_data(self, data: bytes) -> None:
         """Bytes of the request body passed."""
@@ -173,7 +175,7 @@ class Capture:
         """The answer's head arrived."""
         self._status = status
         self._response_headers = headers
-        self._ttfb_ms = self._since(now)
+        self._first_byte = now
         self._guard(self._read_request)
         if self._meter is not None:
             self._meter.response_head(status, headers)
@@ -183,10 +185,25 @@ class Capture:
         self._response.add(data)
         if self._meter is not None:
             self._meter.feed(data)
-            if self._ttft_ms is None and self._meter.started:
-                self._ttft_ms = self._since(now)
+            if self._first_token is None and self._meter.started:
+                self._first_token = now
         elif len(self._chunks) < MAX_TIMED_CHUNKS:
-            self._chunks.append((self._response.total, self._since(now)))
+            self._chunks.append((self._response.total, now))
+
+    def another(self, now: float) -> Capture:
+        """A capture of the next call on the same connection, under the same decision. For WebSockets."""
+        call = Capture(self._recorder, self._head, self._provider, self._operation, self._identity, self._decision, now)
+        call.session, call.connection_model = self.session, self.connection_model
+        call._status, call._response_headers = self._status, self._response_headers
+        if call._meter is not None and self._status is not None:
+            call._meter.response_head(self._status, self._response_headers)
+        return call
+
+    def begins(self, asked: float, answered: float) -> None:
+        """A call on a connection was asked for and its answer began at these moments, after other messages."""
+        self._started_at_us += round((asked - self._started) * 1_000_000)
+        self._started = asked
+        self._first_byte = answered
 
     def complete(self, now: float) -> None:
         """Request and answer passed whole."""
@@ -200,8 +217,9 @@ class Capture:
         """The provider could not be reached, or broke off."""
         self._end("failed", why, now)
 
-    def _since(self, now: float) -> float:
-        return round((now - self._started) * 1000, 3)
+    def _since[T: (float, float | None)](self, moment: T) -> T:
+        """Milliseconds from the start; 0 for what was before it."""
+        return moment if moment is None else max(0.0, round((moment - self._started) * 1000, 3))
 
     def _guard(self, step: Callable[[], None]) -> None:
         try:
@@ -242,7 +260,8 @@ class Capture:
             policy=decision.policy,
             reason=decision.reason,
             traced=decision.tracing,
-            session=_own_session(head.headers),
+            session=self.session,
+            connection_model=self.connection_model,
             provider=self._provider,
             operation=self._operation.name,
             method=head.method,
@@ -260,11 +279,11 @@ class Capture:
             response_cut=decision.tracing and self._response.cut,
             outcome=outcome,
             error=error,
-            ttfb_ms=self._ttfb_ms,
+            ttfb_ms=self._since(self._first_byte),
             duration_ms=self._since(now),
-            chunks=self._chunks,
+            chunks=[(size, self._since(moment)) for size, moment in self._chunks],
             metered=self._meter.finish() if self._meter is not None else None,
-            ttft_ms=self._ttft_ms,
+            ttft_ms=self._since(self._first_token),
         )
         bodies = (b"", b"") if self._meter is not None else (self._request.body(), self._response.body())
         self._recorder.write(Captured(exchange, *(_without_bytes(secrets, body) for body in bodies)))

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -141,14 +141,16 @@ def stage() -> Iterator[Stage]:
     Raises ProxyError if the proxy does not start.
     """
     with contextlib.ExitStack() as stack:
-        deaf = stack.enter_context(_ended_by_signals())
-        folder = Path(tempfile.mkdtemp(prefix="tracecli-demo-"))
-        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        signals = _Signals()
+        stack.enter_context(signals.heard())
+        with signals.held():
+            folder = Path(tempfile.mkdtemp(prefix="tracecli-demo-"))
+            stack.callback(shutil.rmtree, folder, ignore_errors=True)
         answers = {call.prompt: call.answer for call in CALLS}
         provider = stack.enter_context(StandIn(folder, answers, "I am a stand-in and know little."))
         home = Home(folder / "home")
-        port = stack.enter_context(_proxy(home, provider, folder / "proxy.log"))
-        stack.callback(deaf)
+        port = stack.enter_context(_proxy(home, provider, folder / "proxy.log", signals))
+        stack.callback(signals.ignore)
         yield Stage(home, provider, port)
 
 
@@ -191,32 +193,38 @@ def _problem(call: Call, rows: list[Row]) -> str | None:
 
 
 @contextlib.contextmanager
-def _proxy(home: Home, provider: StandIn, log: Path) -> Iterator[int]:
+def _proxy(home: Home, provider: StandIn, log: Path, signals: _Signals) -> Iterator[int]:
     """The port of `tracecli proxy`, running as a process of its own."""
     command = [sys.executable, "-P", "-m", "tracecli", "proxy", "--listen", "127.0.0.1:0"]
     command += ["--home", str(home.root), "--policies", str(home.root / "policies")]
     for name in ("openai", "anthropic"):
         command += ["--host", f"localhost:{provider.port(name)}={name}"]
     command += ["--", "--set", f"ssl_verify_upstream_trusted_ca={provider.authority}"]
-    ingest: int | None = None
-    with log.open("wb") as output:
-        # In a session of its own: Ctrl-C reaches the demo alone, which then ends the proxy in its own time.
-        process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
-        )
-    try:
-        about = _ready(process, home.root / f"proxy-{process.pid}.json", log)
-        ingest = about["ingest_pid"]
+    with contextlib.ExitStack() as stack:
+        with signals.held(), log.open("wb") as output:
+            # In a session of its own: Ctrl-C reaches the demo alone, which then ends the proxy in its own time.
+            process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+            )
+            ready_file = home.root / f"proxy-{process.pid}.json"
+            stack.callback(_end, process, ready_file)
+        about = _ready(process, ready_file, log)
         yield about["listen"][0][1]
-    finally:
-        process.terminate()
-        try:
-            process.wait(_STOP_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        if ingest:
-            _wait_for_end(ingest)
+
+
+def _end(process: subprocess.Popen[bytes], ready_file: Path) -> None:
+    """End the proxy and wait until its ingest has ended too."""
+    ingest = None
+    with contextlib.suppress(OSError, ValueError):
+        ingest = json.loads(ready_file.read_bytes())["ingest_pid"]
+    process.terminate()
+    try:
+        process.wait(_STOP_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    if ingest:
+        _wait_for_end(ingest)
 
 
 def _ready(process: subprocess.Popen[bytes], file: Path, log: Path) -> dict[str, Any]:
@@ -252,25 +260,50 @@ def _wait_for_end(pid: int) -> None:
         os.kill(pid, signal.SIGKILL)
 
 
-@contextlib.contextmanager
-def _ended_by_signals() -> Iterator[Callable[[], None]]:
-    """Make SIGTERM and SIGHUP unwind the stack as Ctrl-C does, and the first of them the only one.
+class _Signals:
+    """Makes SIGTERM and SIGHUP unwind the stack as Ctrl-C does, and the first of them the only one.
 
-    Yields what makes the rest deaf to them: clearing up takes a moment, and must not stop half-way.
+    Clearing up takes a moment, and must not stop half-way; nor must the start of a process, between its beginning and
+    our knowing of it.
     """
-    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-    def deaf() -> None:
-        for number in signals:
-            signal.signal(number, signal.SIG_IGN)
+    def __init__(self) -> None:
+        self._deaf = False
+        self._held: int | None = None
+        self._holding = False
 
-    def end(number: int, _: FrameType | None) -> None:
-        deaf()
+    @contextlib.contextmanager
+    def heard(self) -> Iterator[None]:
+        """Take the signals over, and give them back at the end."""
+        signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        before = {number: signal.signal(number, self._receive) for number in signals}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold a signal back until the end of the block."""
+        self._holding = True
+        try:
+            yield
+        finally:
+            self._holding = False
+        if self._held is not None:
+            self._end(self._held)
+
+    def ignore(self) -> None:
+        """From now on nothing interrupts."""
+        self._deaf = True
+
+    def _receive(self, number: int, _: FrameType | None) -> None:
+        if self._holding:
+            self._held = number
+        elif not self._deaf:
+            self._end(number)
+
+    def _end(self, number: int) -> None:
+        self._deaf = True
         raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
-
-    before = {number: signal.signal(number, end) for number in signals}
-    try:
-        yield deaf
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -21,6 +21,7 @@ from mitmproxy.proxy.layers.quic import quic_parse_client_hello_from_datagrams
 
 from tracecli.capture import Capture, Recorder, RequestHead
 from tracecli.exchange import Headers
+from tracecli.sockets import Socket
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +38,7 @@ class FlowsLane:
     def __init__(self) -> None:
         self.recorder: Recorder | None = None
         self._live: dict[str, Capture] = {}
+        self._sockets: dict[str, Socket] = {}
 
     # What is intercepted
 
@@ -166,23 +168,25 @@ class FlowsLane:
         end = capture.aborted if _client_left(flow, why) else capture.failed
         end(why, time.monotonic())
 
+    def websocket_start(self, flow: http.HTTPFlow) -> None:
+        """A WebSocket opened: from now on each call on it is an exchange."""
+        if capture := self._live.pop(flow.id, None):
+            self._sockets[flow.id] = Socket(capture)
+
     def websocket_message(self, flow: http.HTTPFlow) -> None:
-        """Keep messages as lines of the two bodies; mitmproxy's own list would grow for ever."""
+        """A message passed; mitmproxy's own list of them would grow for ever."""
         if flow.websocket is None:
             return
         message = flow.websocket.messages[-1]
         del flow.websocket.messages[:-1]
-        if capture := self._live.get(flow.id):
-            line = message.content + b"\n"
-            if message.from_client:
-                capture.request_data(line)
-            else:
-                capture.response_data(line, time.monotonic())
+        if socket_ := self._sockets.get(flow.id):
+            socket_.message(message.from_client, message.content, time.monotonic())
 
     def websocket_end(self, flow: http.HTTPFlow) -> None:
-        """The socket closed; by whom does not matter: each side may end the session."""
-        if capture := self._live.pop(flow.id, None):
-            capture.complete(time.monotonic())
+        """The socket closed."""
+        if (socket_ := self._sockets.pop(flow.id, None)) and flow.websocket:
+            code, by_client = flow.websocket.close_code, bool(flow.websocket.closed_by_client)
+            socket_.closed(by_client, f"the WebSocket was closed with code {code}", time.monotonic())
 
 
 class _Refuse(layer.Layer):

@@ -1,0 +1,38 @@
+"""What has just happened can be read at once, while traffic goes on."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+from tests.support.commands import opened, rows
+from tests.support.load import load
+from tests.support.proxies import running_proxy
+from tests.support.standin import Standin
+
+CHAT = "https://api.openai.com/v1/chat/completions"
+ASKED: dict[str, Any] = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Seen yet?"}]}
+
+
+def test_reading_under_load(standin: Standin, tmp_path: Path, user: str) -> None:
+    """During 100 requests a second, every read works, and an exchange is there within two seconds of its end."""
+    took = []
+    with running_proxy(tmp_path, standin) as proxy:
+        began = time.monotonic()
+        with load(proxy, "load", per_second=100) as sent, proxy.client() as client:
+            for number in range(20):
+                client.post(CHAT, json=ASKED, headers={"X-Tracecli-User": f"{user}-{number}"})
+                ended = time.monotonic()
+                found = rows(proxy.home, f"{user}-{number}", limit=500)
+                took.append(time.monotonic() - ended)
+                assert len(found) == 1, f"read {number} does not have the exchange that ended before it began"
+                if number % 5 == 0:
+                    assert opened(proxy.home, found[0]["id"])["request"]["body"]
+        assert len(sent.ended) / (time.monotonic() - began) > 50, "there was no such load"
+        assert statistics.median(took) < 2
+        assert sent.failures == 0
+        recorded = [row["user"] for row in rows(proxy.home)]
+    assert len(recorded) == len(set(recorded))
+    assert set(recorded) == set(sent.ended) | {f"{user}-{number}" for number in range(20)}
