@@ -15,9 +15,10 @@ from tracecli import errors
 from tracecli.cli.main import EXIT_CODES, cli
 from tracecli.exchange import Row
 from tracecli.providers import hosts as provider_hosts
+from tracecli.store.connection import MIGRATIONS
 
 SOURCE = Path(errors.__file__).parent
-COMMANDS = ((), ("proxy",), ("demo",), ("usage", "show"), ("ingest",))
+COMMANDS = ((), ("proxy",), ("demo",), ("usage", "show"), ("prices",), ("reprice",), ("reparse",), ("ingest",))
 
 
 def command_help() -> str:
@@ -56,6 +57,20 @@ def policy_keys(name: str) -> str:
                 f"| `{field.target.id}` | {_cell(ast.unparse(field.annotation).removesuffix(' | None'))} "
                 f"| {_default(field.value)} | {_cell(_docstring(text))} |"
             )
+    return "\n".join(rows) + "\n"
+
+
+def price_keys() -> str:
+    """The keys of a `[[price]]` in prices.toml."""
+    tree = ast.parse((SOURCE / "price_list.py").read_text("utf-8"))
+    fields = next(node for node in ast.walk(tree) if isinstance(node, ast.ClassDef) and node.name == "Entry").body
+    rows = ["| key | type | |", "| --- | --- | --- |"]
+    kinds = {"Decimal": "number", "dt.date": "date", "str": "text"}
+    for field, text in itertools.pairwise(fields):
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
+            kind = kinds[ast.unparse(field.annotation).removesuffix(" | None")]
+            needed = "" if field.value else " Required."
+            rows.append(f"| `{field.target.id.rstrip('_')}` | {kind} | {_cell(_docstring(text))}{needed} |")
     return "\n".join(rows) + "\n"
 
 
@@ -110,8 +125,8 @@ def exit_codes() -> str:
 
 
 def schema() -> str:
-    """The schema of the database."""
-    return (SOURCE / "store" / "001_first.sql").read_text("utf-8")
+    """The schema of the database: its first version, and what each later one adds."""
+    return "\n".join(script.read_text("utf-8") for script in MIGRATIONS)
 
 
 def _cell(text: str) -> str:
