@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
+from tests.providers.recordings import needs_recordings, rows
 from tests.support.core import Spool, begun, head, recorder_into
 from tracecli.exchange import Captured
+from tracecli.recorded import record
 from tracecli.sockets import Socket
+from tracecli.understanding import understand
 from tracecli.wire import json_seq
 
 
@@ -39,9 +43,10 @@ class Wire:
 
     def call(self, answer: str) -> None:
         self.client({"type": "response.create"})
-        self.server({"type": "response.created", "response": {"id": answer}})
+        self.server({"type": "response.created", "response": {"id": "resp_1"}})
         self.server({"type": "response.output_text.delta", "delta": answer})
-        self.server({"type": "response.done", "response": {"id": answer}})
+        usage = {"input_tokens": 7, "output_tokens": 3, "total_tokens": 10}
+        self.server({"type": "response.done", "response": {"id": "resp_1", "status": "completed", "usage": usage}})
 
 
 def messages(body: bytes) -> list[dict[str, Any]]:
@@ -125,6 +130,94 @@ def test_content_cannot_end_a_call(spool: Spool) -> None:
     assert spool == []
 
 
+def test_what_is_said_during_an_answer_is_for_the_next(spool: Spool) -> None:
+    """The result of a tool that the client sends before the answer is over belongs to the call that it asks for."""
+    wire = Wire(spool)
+    wire.client({"type": "response.create"})
+    wire.server({"type": "response.created"})
+    wire.client({"type": "conversation.item.create", "item": {"type": "function_call_output"}})
+    wire.client({"type": "response.cancel"})
+    wire.server({"type": "response.done"})
+    wire.call("two")
+    wire.client({"type": "response.create"})
+    wire.server({"type": "response.created"})
+    wire.client({"type": "conversation.item.create"})
+    wire.socket.closed(True, "closed", wire.now)
+    asked = [types(one)[0] for one in spool]
+    assert asked == [
+        ["response.create", "response.cancel"],
+        ["conversation.item.create", "response.create"],
+        ["response.create"],
+        ["conversation.item.create"],
+    ]
+    assert [one.exchange.outcome for one in spool] == ["complete", "complete", "aborted", "complete"]
+
+
+@needs_recordings
+def test_recorded_sessions() -> None:
+    """Every answer of recorded sessions is an exchange with its model, its usage, its words and its tool calls."""
+    sessions = rows("websockets.jsonl")
+    for session in sessions:
+        url = urlsplit(session["url"])
+        spool = Spool()
+        opening = head(f"{url.path}?{url.query}", "GET", url.hostname or "")
+        capture = begun(recorder_into(spool), opening)
+        capture.response_head(101, [], 100.1)
+        socket = Socket(capture)
+        for number, message in enumerate(session["messages"]):
+            socket.message(message["dir"] == "client", message["data"].encode(), 101.0 + number)
+        socket.closed(True, "closed", 10_000.0)
+        answers = [usage for message in session["messages"] if (usage := answer(json.loads(message["data"])))]
+        assert len(spool) - len(answers) in (0, 1), session["id"]
+        for one, usage in zip(spool, answers, strict=False):
+            row = record(one).row
+            assert (row.input_tokens, row.output_tokens) == usage, session["id"]
+            assert row.request_model == session["model"]
+            assert (row.outcome, row.flags, row.stream) == ("complete", [], True)
+            found, ttft_ms = understand(one.exchange, one.request_body, one.response_body)
+            assert found.understood and ttft_ms is not None
+            assert found.completion or "tool_call" in json.dumps(found.output_messages), session["id"]
+    assert len(sessions) == 24
+
+
+def answer(message: dict[str, Any]) -> tuple[int, int] | None:
+    """The usage in the message that ends an answer, by hand: input and output, thoughts included."""
+    if message.get("type") == "response.done":
+        usage = message["response"]["usage"]
+        return usage["input_tokens"], usage["output_tokens"]
+    if usage := message.get("usageMetadata"):
+        return usage["promptTokenCount"], usage["responseTokenCount"] + usage.get("thoughtsTokenCount", 0)
+    return None
+
+
+def test_responses_over_a_socket(spool: Spool) -> None:
+    """Codex speaks the responses API over a WebSocket: what it asks and what it gets are read as over HTTP."""
+    wire = Wire(spool, "/v1/responses")
+    for number in range(2):
+        wire.client({"type": "response.create", "model": "gpt-5", "input": f"question {number}"})
+        wire.server({"type": "response.created", "response": {"id": f"resp_{number}", "model": "gpt-5"}})
+        wire.server({"type": "response.output_text.delta", "output_index": 0, "delta": f"answer {number}"})
+        usage = {"input_tokens": 7, "output_tokens": 3, "total_tokens": 10}
+        item = {
+            "type": "message",
+            "role": "assistant",
+            "content": [{"type": "output_text", "text": f"answer {number}"}],
+        }
+        response = {"id": f"resp_{number}", "model": "gpt-5", "status": "completed", "output": [item], "usage": usage}
+        wire.server({"type": "response.completed", "response": response})
+    for number, one in enumerate(spool):
+        found, _ = understand(one.exchange, one.request_body, one.response_body)
+        assert found.understood
+        assert (found.request_model, found.response_id, found.completion) == (
+            "gpt-5",
+            f"resp_{number}",
+            f"answer {number}",
+        )
+        assert found.input_messages == [{"role": "user", "parts": [{"type": "text", "content": f"question {number}"}]}]
+        assert found.usage is not None and (found.usage.input_tokens, found.usage.output_tokens) == (7, 3)
+    assert len(spool) == 2
+
+
 def test_gemini(spool: Spool) -> None:
     """Gemini's live API names its turns in another way, and its model only once."""
     capture = begun(
@@ -154,7 +247,9 @@ def test_metering_keeps_no_messages(spool: Spool) -> None:
     wire.call("MARKER")
     wire.socket.closed(True, "closed", wire.now)
     [one] = spool
-    assert one.exchange.metered is not None
+    metered = one.exchange.metered
+    assert metered is not None and metered.usage is not None
+    assert (metered.request_model, metered.usage.input_tokens, metered.usage.output_tokens) == ("gpt-realtime", 7, 3)
     assert (one.request_body, one.response_body) == (b"", b"")
     assert "MARKER" not in repr(spool)
 

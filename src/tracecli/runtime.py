@@ -64,7 +64,7 @@ class Runtime:
             policies=load(policies),
             write=self.spool.append,
         )
-        self._ingest = _Ingest(home) if ingest else None
+        self._ingest = _Ingest(home, policies) if ingest else None
         self._ready_file = home.root / f"proxy-{os.getpid()}.json"
         self._authority: Path | None = None
         self._lost = 0
@@ -157,8 +157,9 @@ class Runtime:
 class _Ingest:
     """The ingest process: started, and started again when it ends, ever more slowly."""
 
-    def __init__(self, home: Home) -> None:
+    def __init__(self, home: Home, policies: Path) -> None:
         self.home = home
+        self.policies = policies
         self.process: subprocess.Popen[bytes] | None = None
         self._next_start = 0.0
         self._backoff_s = 1.0
@@ -188,8 +189,9 @@ class _Ingest:
         output = os.open(self.home.ingest_log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, PRIVATE_FILE)
         try:
             # It ends when its standard input does: with us, however we end. A session of its own keeps Ctrl-C from it.
+            where = ["--home", str(self.home.root), "--policies", str(self.policies)]
             self.process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-                [sys.executable, "-P", "-m", "tracecli", "ingest", "--home", str(self.home.root), "--until-eof"],
+                [sys.executable, "-P", "-m", "tracecli", "ingest", *where, "--until-eof"],
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=output,

@@ -29,6 +29,10 @@ _BEGINS = re.compile(rb'"type"\s*:\s*"response\.created"|"(?:serverContent|toolC
 _ENDS = re.compile(
     rb'"type"\s*:\s*"response\.(?:done|completed|incomplete|failed|cancelled)"|"turnComplete"\s*:\s*true'
 )
+# What a client of OpenAI says during an answer is for the next one; Gemini's answers wait for the results of tools.
+_FOR_THE_NEXT = re.compile(
+    rb'"type"\s*:\s*"(?:conversation\.item\.create|response\.create|input_audio_buffer\.(?:append|commit))"'
+)
 _SETS_UP = re.compile(rb'"type"\s*:\s*"session\.(?:created|updated?)"|"setup"\s*:|"type"\s*:\s*"response\.create"')
 
 
@@ -55,6 +59,7 @@ class Socket:
         self._calls = 0
         self._asked: float | None = None
         self._answering = False
+        self._held: list[tuple[bytes, float]] = []
 
     def message(self, from_client: bool, content: bytes, now: float) -> None:
         """A message passed, at this monotonic time."""
@@ -69,6 +74,9 @@ class Socket:
             self._opening.connection_model = _model_in(content) or self._opening.connection_model
         framed = json_seq.framed(content)
         if from_client:
+            if self._answering and _FOR_THE_NEXT.search(content):
+                self._held.append((content, now))
+                return
             call.request_data(framed)
             if not self._answering:
                 self._asked = now
@@ -84,13 +92,17 @@ class Socket:
     def _next(self) -> None:
         self._call, self._asked, self._answering = None, None, False
         self._calls += 1
+        held, self._held = self._held, []
+        for content, said in held:
+            self._message(True, content, said)
 
     def closed(self, by_client: bool, why: str, now: float) -> None:
         """The socket closed. What was said since the last call is recorded too, if the client said anything."""
+        if self._call is not None and self._answering:
+            (self._call.aborted if by_client else self._call.failed)(why, now)
+            self._next()
         call = self._call
-        if call is not None and self._answering:
-            (call.aborted if by_client else call.failed)(why, now)
-        elif call is not None and (self._asked is not None or not self._calls):
+        if call is not None and (self._asked is not None or not self._calls):
             call.complete(now)
         elif call is None and not self._calls:
             self._opening.complete(now)

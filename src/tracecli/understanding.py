@@ -29,10 +29,11 @@ from tracecli.providers.formats import FORMATS
 from tracecli.providers.reader import Reader, completion
 from tracecli.providers.registry import operation_of
 from tracecli.providers.values import blob_of, error_text, mended, obj, parse_leniently, parse_strictly
-from tracecli.wire import multipart
+from tracecli.wire import json_seq, multipart
 from tracecli.wire.encodings import DEFAULT_LIMIT, Decoder, decode
 from tracecli.wire.events import Event, EventDecoder
 from tracecli.wire.eventstream import EventStreamDecoder
+from tracecli.wire.json_seq import JsonSeqDecoder
 from tracecli.wire.json_streams import JsonArrayDecoder, NdjsonDecoder
 from tracecli.wire.sse import SseDecoder
 
@@ -108,12 +109,23 @@ class Reading:
         self._session = next((value for name in _SESSION_HEADERS if (value := _header(headers, name))), None)
         plain, error = decode(_header(headers, "content-encoding"), body, self._limit)
         self._encoding_flag(error)
+        if plain.startswith(json_seq.RECORD_SEPARATOR):
+            self._messages(plain)
+            return
         content_type = _header(headers, "content-type")
         is_form = content_type.lower().startswith("multipart/form-data")
         asked: Any = _form(content_type, plain, self._content) if is_form else self._parsed(plain)
         if isinstance(asked, dict):
             self._reader.request(asked)
             self._request_understood = True
+
+    def _messages(self, sequence: bytes) -> None:
+        """What the client said on a WebSocket."""
+        for message in json_seq.messages(sequence):
+            if isinstance(value := self._parsed(message), dict):
+                self._reader.message(value)
+                self._request_understood = True
+        self._reader.said()
 
     @_guarded
     def response_head(self, status: int, headers: Headers) -> None:
@@ -172,6 +184,8 @@ class Reading:
         stream that was asked for, and streams as JSON or text.
         """
         kind = self._content_type
+        if start[:1] == json_seq.RECORD_SEPARATOR:
+            return JsonSeqDecoder
         if not start or _BOM.startswith(start):
             return None
         if kind == _AWS and start[:1] != b"{":

@@ -225,6 +225,13 @@ def test_a_stream_without_its_end() -> None:
     assert (found.flags, found.finish_reasons) == (["no_end_event"], None)
 
 
+def test_a_cut_stream_has_no_sum() -> None:
+    """`message_start` counts the one token it begins with: without the end, the number of output tokens is unknown."""
+    start = {"type": "message_start", "message": {"content": [], "usage": {"input_tokens": 5, "output_tokens": 1}}}
+    found = streamed(FORMAT, start, begin(0, type="text", text=""), delta(0, type="text_delta", text="so much"))
+    assert found.usage == Usage(input_tokens=5)
+
+
 def test_error_event() -> None:
     """An error inside a stream is told, without its words where content is not kept."""
     error = {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}

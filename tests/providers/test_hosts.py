@@ -21,7 +21,6 @@ HOSTS = Hosts()
         ("api.openai.com", "openai"),
         ("API.OpenAI.com.", "openai"),
         ("eu.api.openai.com", "openai"),
-        ("chatgpt.com", "openai"),
         ("test-azure.openai.azure.com", "azure.ai.openai"),
         ("resource.cognitiveservices.azure.com", "azure.ai.openai"),
         ("resource.services.ai.azure.com", "azure.ai.inference"),

@@ -54,7 +54,7 @@ class AnthropicMessages(Reader):
         index = count(body.get("index")) or 0
         match text(body.get("type")) or event:
             case "message_start":
-                return self.answer(obj(body.get("message")))
+                return self._start(obj(body.get("message")))
             case "content_block_start":
                 self._begin(index, obj(body.get("content_block")))
             case "content_block_delta":
@@ -71,6 +71,11 @@ class AnthropicMessages(Reader):
             case _:
                 return False
         return True
+
+    def _start(self, message: Json) -> bool:
+        """The first event counts the token it begins with; how many there were comes with the last, or never."""
+        usage = {name: value for name, value in obj(message.get("usage")).items() if name != "output_tokens"}
+        return self.answer(message | {"usage": usage})
 
     def _begin(self, index: int, block: Json) -> None:
         self.started = self.started or block.get("type") == "tool_use" or bool(text(block.get("text")))

@@ -8,6 +8,7 @@ from tracecli.providers.bedrock_invoke import BedrockInvoke
 from tracecli.providers.cohere import CohereChat, CohereEmbed, Rerank
 from tracecli.providers.gemini import Gemini, GoogleEmbeddings
 from tracecli.providers.gemini_interactions import GeminiInteractions
+from tracecli.providers.gemini_live import GeminiLive
 from tracecli.providers.ollama import Ollama
 from tracecli.providers.openai_chat import OpenAIChat, OpenAICompletions
 from tracecli.providers.openai_others import (
@@ -17,6 +18,7 @@ from tracecli.providers.openai_others import (
     OpenAISpeech,
     OpenAITranscription,
 )
+from tracecli.providers.openai_realtime import OpenAIRealtime
 from tracecli.providers.openai_responses import OpenAIResponses
 from tracecli.providers.reader import Reader
 from tracecli.providers.text_completion import TextCompletion
@@ -30,12 +32,14 @@ FORMATS: dict[str, type[Reader]] = {
     "gemini.embeddings": GoogleEmbeddings,
     "gemini.generate_content": Gemini,
     "gemini.interactions": GeminiInteractions,
+    "gemini.live": GeminiLive,
     "ollama": Ollama,
     "openai.chat": OpenAIChat,
     "openai.completions": OpenAICompletions,
     "openai.embeddings": OpenAIEmbeddings,
     "openai.images": OpenAIImages,
     "openai.moderation": OpenAIModeration,
+    "openai.realtime": OpenAIRealtime,
     "openai.responses": OpenAIResponses,
     "openai.speech": OpenAISpeech,
     "openai.transcription": OpenAITranscription,

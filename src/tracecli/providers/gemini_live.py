@@ -88,7 +88,7 @@ class GeminiLive(Reader):
     def finish_reasons(self) -> list[str]:
         return ["interrupted" if self._interrupted else "turn_complete"] if self.ended else []
 
-    def finish_input(self) -> None:
+    def said(self) -> None:
         if self.keep and self._sound_bytes:
             self._say("user", [{"type": "blob", "mime_type": "audio/*", "size_bytes": self._sound_bytes}])
             self._sound_bytes = 0

@@ -19,8 +19,6 @@ _EXACT = {
     # https://platform.openai.com/docs/guides/your-data#data-residency-controls: a region's own host
     **{f"{region}api.openai.com": "openai" for region in ("", *(f"{r}." for r in
        ("ae", "au", "ca", "eu", "gb", "in", "jp", "kr", "sg", "us")))},
-    # Codex signed in with a ChatGPT plan: /backend-api/codex/ alone counts as a model call there (see `registry`).
-    "chatgpt.com": "openai",
     "api.anthropic.com": "anthropic",
     "generativelanguage.googleapis.com": "gcp.gemini",
     "aiplatform.googleapis.com": "gcp.vertex_ai",

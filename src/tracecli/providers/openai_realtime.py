@@ -114,7 +114,7 @@ class OpenAIRealtime(Reader):
     def finish_reasons(self) -> list[str]:
         return [self._status] if self._status else []
 
-    def finish_input(self) -> None:
+    def said(self) -> None:
         if self.keep and self._sound_bytes:
             sound = {"type": "blob", "mime_type": "audio/*", "size_bytes": self._sound_bytes}
             self.input_messages.append({"role": "user", "parts": [sound]})

@@ -54,6 +54,11 @@ class OpenAIResponses(Reader):
         if self.keep:
             self.input_messages = _input(body)
 
+    def message(self, body: Json) -> None:
+        if body.get("type") == "response.create":
+            self.request(obj(body.get("response")) or body)
+            self.stream = True
+
     def answer(self, body: Json) -> bool:
         self.response_id = text(body.get("id")) or self.response_id
         self.response_model = text(body.get("model")) or self.response_model

@@ -61,6 +61,14 @@ class Reader:
         stream = body.get("stream")
         self.stream = stream if isinstance(stream, bool) else None
 
+    def message(self, body: Json) -> None:
+        """A message of the client on a WebSocket."""
+        return
+
+    def said(self) -> None:
+        """That was the client's last message of this call."""
+        return
+
     def head(self, headers: Headers) -> None:
         """The answer's headers, where a format needs some."""
         return

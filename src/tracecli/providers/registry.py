@@ -34,7 +34,7 @@ _RERANK = Operation("rerank", "rerank")
 _OTHER_COMPLETION = Operation("text_completion", None)
 _OTHER_IMAGES = Operation("image_generation", None)
 _OTHER_CHAT = Operation("chat", None)
-_REALTIME = Operation("realtime", None)
+_REALTIME = Operation("realtime", "openai.realtime")
 _UNSURE = Operation(None, None, unsure=True)
 
 # Endings of POST paths, for every provider.
@@ -119,7 +119,7 @@ _BEDROCK_AGENT = re.compile(r"/agents/[^/]+(/agentAliases/[^/]+/sessions/[^/]+/t
 
 # GET: a WebSocket that carries model calls. https://platform.openai.com/docs/guides/realtime-websocket
 # https://developers.openai.com/codex speaks the Responses API over one.
-_SOCKETS = {"realtime": _REALTIME, "v1/responses": _OTHER_CHAT, "codex/responses": _OTHER_CHAT}
+_SOCKETS = {"realtime": _REALTIME, "v1/responses": _RESPONSES, "codex/responses": _RESPONSES}
 _GEMINI_LIVE = re.compile(r"BidiGenerateContent(Constrained)?$")
 
 # A path with one of these segments manages something or reports something, whatever its body says.
@@ -130,7 +130,7 @@ _NO_CALL = {
     "models", "oauth", "organization", "organizations", "otlp", "projects", "prompts", "realtime", "sessions", "skills",
     "telemetry", "threads", "tokenize", "traces", "uploads", "vector_stores", "workspaces",
 }  # fmt: skip
-# The website's own traffic on chatgpt.com; what Codex sends there has a known ending.
+# The website's own traffic on chatgpt.com, for who adds that host; what Codex sends there has a known ending.
 _WEBSITE = {"backend-api", "backend-anon", "public-api", "ces", "sentinel"}
 _VERSION = re.compile(r"v\d+(\.\d+)?((alpha|beta)\d*)?")
 
@@ -155,7 +155,7 @@ def operation_of(provider: str, method: str, path: str) -> Operation | None:
 
 def _socket(segments: list[str]) -> Operation | None:
     if segments and _GEMINI_LIVE.search(segments[-1]):
-        return _REALTIME
+        return Operation("realtime", "gemini.live")
     return next((_SOCKETS[end] for end in _ends(segments) if end in _SOCKETS), None)
 
 
