@@ -15,6 +15,7 @@ from tracecli.config import Home
 from tracecli.errors import AmbiguousId, ExchangeNotFound, HomeError
 from tracecli.exchange import Body, Captured, Headers, Message, Opened, Row
 from tracecli.price_list import PriceList
+from tracecli.providers.about import rate_limits, request_id
 from tracecli.recorded import Recorded, record
 from tracecli.spool import Damage
 from tracecli.store import bodies, exchanges
@@ -153,6 +154,8 @@ def _opened(recorded: Recorded, captured: Captured) -> Opened:
         input_messages=input_messages,
         output_messages=output_messages,
         completion=completion,
+        request_id=request_id(exchange.response_headers),
+        rate_limits=rate_limits(exchange.response_headers),
     )
 
 

@@ -242,6 +242,10 @@ class Opened(msgspec.Struct, frozen=True, kw_only=True):
     input_messages: list[Message]
     output_messages: list[Message]
     completion: str | None
+    request_id: str | None = None
+    """The provider's, from its answer's headers."""
+    rate_limits: dict[str, str] = {}
+    """The headers of the answer that tell of limits, by lower-case name."""
 
     def as_json(self) -> dict[str, Any]:
         """The row's JSON with the content beside it."""
@@ -251,6 +255,8 @@ class Opened(msgspec.Struct, frozen=True, kw_only=True):
             "lane": self.lane,
             "reason": self.reason,
             "cost_detail": self.cost_detail,
+            "request_id": self.request_id,
+            "rate_limits": self.rate_limits,
             "request": self.request.as_json(),
             "response": self.response.as_json(),
             "input_messages": self.input_messages,

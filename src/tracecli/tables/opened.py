@@ -82,7 +82,8 @@ def _summary(exchange: Opened, zone: dt.tzinfo | None) -> Iterator[tuple[str, Te
             *(f" · {visible.line(fact)}" for fact in facts if fact),
         ),
     )
-    for name, value in (("session", row.session), ("response id", row.response_id), ("cache", row.cache_status)):
+    ids = (("session", row.session), ("response id", row.response_id), ("request id", exchange.request_id))
+    for name, value in (*ids, ("cache", row.cache_status)):
         if value:
             yield name, Text(visible.line(value))
     if row.flags:
