@@ -15,6 +15,7 @@ import secrets
 import ssl
 import threading
 import time
+from abc import abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -114,13 +115,13 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         else:
             self._send(200, self.whole(text, tokens_in, tokens_out))
 
+    @abstractmethod
     def whole(self, text: str, tokens_in: int, tokens_out: int) -> dict[str, Any]:
         """The body of a plain answer."""
-        raise NotImplementedError
 
+    @abstractmethod
     def events(self, text: str, tokens_in: int, tokens_out: int) -> Iterator[str]:
         """The server-sent events of a streamed answer."""
-        raise NotImplementedError
 
     def log_message(self, format: str, *args: Any) -> None:
         """Print nothing."""

@@ -75,6 +75,7 @@ class Reader:
 
     def answer(self, body: Json) -> bool:
         """A whole answer's JSON object; false if it is not of this format."""
+        self.response_model = text(body.get("model"))
         return False
 
     def text_answer(self, body: str) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from tracecli.wire.events import MAX_EVENT_BYTES, Event
 
 RECORD_SEPARATOR = b"\x1e"
@@ -35,9 +37,19 @@ class JsonSeqDecoder:
         for message in others:
             events += self._take()
             self._keep(message)
-        if self._pieces and self._pieces[-1].endswith(b"}\n"):
+        if self._is_whole():
             events += self._take()
         return events
+
+    def _is_whole(self) -> bool:
+        """Whether what is held is a JSON text that ended: then nobody has to wait for the message after it."""
+        if not self._pieces or not self._pieces[-1].endswith(b"\n"):
+            return False
+        try:
+            msgspec.json.decode(b"".join(self._pieces), type=msgspec.Raw)
+        except (msgspec.DecodeError, RecursionError):
+            return False
+        return True
 
     def finish(self) -> list[Event]:
         """The last message, which may be cut."""
