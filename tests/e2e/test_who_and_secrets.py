@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import secrets
 from collections.abc import Iterator
@@ -219,9 +220,9 @@ def test_the_home_is_private(vault: Proxy, user: str) -> None:
     """Nobody else on the machine can read what is recorded: files are 0600, folders 0700."""
     ask(vault, [("X-Tracecli-User", user)], user)
     vault.stored_row(user)
-    open_to_others = [
-        f"{path.relative_to(vault.home)} {path.stat().st_mode & 0o777:o}"
-        for path in [vault.home, *vault.home.rglob("*")]
-        if path.stat().st_mode & 0o077
-    ]
-    assert open_to_others == []
+    modes = {}
+    for path in [vault.home, *vault.home.rglob("*")]:
+        with contextlib.suppress(FileNotFoundError):  # drafts and segments come and go
+            modes[str(path.relative_to(vault.home))] = path.stat().st_mode
+    assert {"traces.duckdb", "bodies", "spool"} <= modes.keys()
+    assert {name: oct(mode) for name, mode in modes.items() if mode & 0o077} == {}
