@@ -123,6 +123,23 @@ def test_bodies_outlive_a_database_that_was_moved_away(home: Home) -> None:
     assert [path.suffix for path in aside.iterdir()] == [".parquet"]
 
 
+def test_killed_in_the_very_first_round(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed before anything was ever committed, the body file it left is no remnant of another database."""
+    spooled(home, chat())
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(exchanges, "append", killed)
+        patch.setattr(Path, "unlink", killed)
+        load(home)
+    assert len(list(home.bodies.iterdir())) == 1
+    assert load(home).exchanges == 1
+    assert len(list(home.bodies.iterdir())) == 1
+    assert list(home.quarantine.iterdir()) == []
+
+
 def test_damage_is_quarantined_and_the_rest_loaded(home: Home) -> None:
     """A damaged frame goes to quarantine, byte for byte; the exchanges around it are loaded, and it is counted."""
     spooled(home, *(chat() for _ in range(3)))

@@ -28,7 +28,7 @@ from tracecli.exchange import Captured
 from tracecli.price_file import Watched
 from tracecli.recorded import Recorded, record
 from tracecli.spool import Damage
-from tracecli.store import bodies, exchanges
+from tracecli.store import bodies, connection, exchanges
 
 log = logging.getLogger(__name__)
 
@@ -70,8 +70,12 @@ class Ingest:
         self.status = Status(pid=os.getpid())
 
     def clean_up(self) -> None:
-        """Remove what a crashed predecessor left behind."""
+        """Remove what a crashed predecessor left behind, and see that there is a database.
+
+        It is made before the first body file: bodies without a database are then those of one that was moved away.
+        """
         orphans = bodies.remove_orphans(self.home)
+        connection.make(self.home)
         if orphans:
             log.info("removed %d files of an unfinished round", orphans)
 

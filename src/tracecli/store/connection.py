@@ -50,13 +50,18 @@ def opened(home: Home, *, write: bool = False) -> Iterator[duckdb.DuckDBPyConnec
             raise FileNotFoundError(home.database)
         elif have < len(MIGRATIONS):
             connection.close()
-            with opened(home, write=True):
-                pass
+            make(home)
             connection = _connect(home, write)
         with without_pandas():
             yield connection
     finally:
         connection.close()
+
+
+def make(home: Home) -> None:
+    """Make the database if there is none, and bring it up to date. Raises as `opened` does."""
+    with opened(home, write=True):
+        pass
 
 
 def _connect(home: Home, write: bool) -> duckdb.DuckDBPyConnection:
