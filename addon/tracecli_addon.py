@@ -5,6 +5,7 @@ Options and lifecycle; the traffic goes to the lane, every decision is made in t
 
 from __future__ import annotations
 
+import asyncio
 import difflib
 import logging
 from collections.abc import Sequence
@@ -17,7 +18,8 @@ from mitmproxy.log import ALERT
 from tracecli import config
 from tracecli.errors import TracecliError
 from tracecli.identity import DEFAULT_USER_HEADERS
-from tracecli.lanes.flows import FlowsLane
+from tracecli.lanes import dispatch
+from tracecli.lanes.flows import AfterMitmproxy, FlowsLane
 from tracecli.runtime import Runtime
 
 log = logging.getLogger(__name__)
@@ -89,7 +91,7 @@ class Tracecli:
             log.error("tracecli: %s", error)
             return
         replaced, self.runtime = self.runtime, runtime
-        self.lane.recorder = runtime.recorder
+        self.lane.recorder, self.lane.proxy_users = runtime.recorder, runtime.proxy_users
         if replaced is not None:
             replaced.stop()
             self.running()
@@ -99,9 +101,13 @@ class Tracecli:
         if self.runtime is None:
             return
         ctx.options.update(**{name: value for name, value in _DEFAULTS.items() if not ctx.options.has_changed(name)})
+        if "aftermitmproxy" not in ctx.master.addons.lookup:
+            ctx.master.addons.add(AfterMitmproxy(lambda: ctx.master.addons.get("tracecli").lane))
+        if not dispatch.install(ctx.master.addons):
+            log.info("tracecli: this mitmproxy is not %s; its events are dispatched as it does it", dispatch.MADE_FOR)
         listening = ctx.master.addons.get("proxyserver").listen_addrs()
         authority = Path(ctx.options.confdir).expanduser() / "mitmproxy-ca-cert.pem"
-        self.runtime.start(listening, authority)
+        self.runtime.start(listening, authority, asyncio.get_running_loop().call_soon_threadsafe)
         log.log(ALERT, "%s", self.runtime.welcome(listening))
 
     def done(self) -> None:

@@ -1,6 +1,6 @@
 """How much later does each piece of a streamed answer arrive? tracecli against plain mitmdump, in one run.
 
-    python3 -m uv run --group dev python benches/stream_delay.py [--rounds 5] [--streams 1] [--chunks 20] [--gap-ms 50]
+    python3 -m uv run --group dev python -m benches.stream_delay [--rounds 5] [--streams 1] [--chunks 20] [--gap-ms 50]
 
 A stand-in provider sends `chunks` pieces `gap-ms` apart and writes into each when it was sent; a client reads through
 a proxy and notes when each arrived (one clock: all are on this machine). Rounds alternate between no proxy, plain
@@ -15,21 +15,17 @@ import asyncio
 import contextlib
 import json
 import os
-import socket
 import ssl
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import trustme
 
-HOST = "localhost"
-BIN = Path(sys.executable).parent
-ADDON = Path(__file__).parents[1] / "addon" / "tracecli_addon.py"
+from benches.processes import ADDON, BIN, HOST, free_port, running, wait_for, wait_for_port
 
 
 async def serve(folder: Path, chunks: int, gap_s: float) -> None:
@@ -92,43 +88,6 @@ async def stream(port: int, proxy: int | None, trusted: Path) -> list[float]:
     return delays
 
 
-def wait_for(path: Path) -> None:
-    """Until a file is there."""
-    deadline = time.monotonic() + 20
-    while not path.exists():
-        if time.monotonic() > deadline:
-            raise SystemExit(f"{path.name} did not appear")
-        time.sleep(0.02)
-
-
-@contextlib.contextmanager
-def running(*command: str | Path, **environment: str) -> Iterator[None]:
-    """A process for a while."""
-    process = subprocess.Popen(command, env={**os.environ, **environment}, stdout=subprocess.DEVNULL)
-    try:
-        yield
-    finally:
-        process.terminate()
-        process.wait(20)
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
-
-
-def wait_for_port(port: int) -> None:
-    """Until somebody listens."""
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        with contextlib.suppress(OSError):
-            socket.create_connection(("127.0.0.1", port), 0.2).close()
-            return
-        time.sleep(0.05)
-    raise SystemExit(f"nobody listens on {port}")
-
-
 async def measure(port: int, proxy: int | None, trusted: Path, streams: int) -> list[float]:
     """All delays of `streams` calls at once."""
     return [
@@ -151,7 +110,7 @@ def main() -> None:
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         sizes = ["--chunks", str(asked.chunks), "--gap-ms", str(asked.gap_ms)]
-        stack.enter_context(running(sys.executable, __file__, "--serve", folder, *sizes))
+        stack.enter_context(running(sys.executable, "-m", "benches.stream_delay", "--serve", folder, *sizes))
         wait_for(folder / "port")
         port = int((folder / "port").read_text())
         plain, ours = free_port(), free_port()

@@ -1,6 +1,6 @@
 """What does understanding cost? CPU per exchange over recorded traffic, and throughput on one large stream.
 
-    TRACECLI_RECORDINGS=FOLDER python3 -m uv run --group dev python benches/understanding.py [--rounds 5]
+    TRACECLI_RECORDINGS=FOLDER python3 -m uv run --group dev python -m benches.understanding [--rounds 5]
 
 Recorded exchanges (`exchanges.jsonl` in that folder) are understood and priced as ingest does it; printed are the
 median and the 95th percentile of the CPU time of one, over all of them, the best of the rounds for each. Without the

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import itertools
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,7 +19,34 @@ from tracecli.providers import hosts as provider_hosts
 from tracecli.store.connection import MIGRATIONS
 
 SOURCE = Path(errors.__file__).parent
-COMMANDS = ((), ("proxy",), ("demo",), ("usage", "show"), ("prices",), ("reprice",), ("reparse",), ("ingest",))
+COMMANDS = (
+    (),
+    ("proxy",),
+    ("demo",),
+    ("usage", "show"),
+    ("usage", "repeats"),
+    ("policy",),
+    ("policy", "set"),
+    ("policy", "delete"),
+    ("policy", "explain"),
+    ("policy", "validate"),
+    ("policy", "user", "set"),
+    ("user", "add"),
+    ("cache", "stats"),
+    ("cache", "simulate"),
+    ("cache", "explain"),
+    ("cache", "purge"),
+    ("cache", "rebuild"),
+    ("prices",),
+    ("reprice",),
+    ("reparse",),
+    ("ingest",),
+    ("retention",),
+    ("retention", "plan"),
+    ("retention", "run"),
+    ("retention", "apply"),
+    ("doctor",),
+)
 
 
 def command_help() -> str:
@@ -47,17 +75,39 @@ def addon_options() -> str:
 
 
 def policy_keys(name: str) -> str:
-    """The keys of one kind of policy file, with their defaults."""
+    """The keys of `Settings`, of a policy file or of a user file, with their defaults."""
     tree = ast.parse((SOURCE / "policy" / "rules.py").read_text("utf-8"))
-    fields = next(node for node in ast.walk(tree) if isinstance(node, ast.ClassDef) and node.name == name).body
-    rows = ["| key | type | default | what it does |", "| --- | --- | --- | --- |"]
-    for field, text in itertools.pairwise(fields):
-        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and field.value is not None:
-            rows.append(
-                f"| `{field.target.id}` | {_cell(ast.unparse(field.annotation).removesuffix(' | None'))} "
-                f"| {_default(field.value)} | {_cell(_docstring(text))} |"
-            )
-    return "\n".join(rows) + "\n"
+    classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
+    aliases = {ast.unparse(node.name): node.value for node in tree.body if isinstance(node, ast.TypeAlias)}
+
+    def rows(of: str, prefix: str = "") -> Iterator[str]:
+        for field, text in itertools.pairwise(classes[of].body):
+            if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and field.value is not None:
+                key, kind = prefix + field.target.id, ast.unparse(field.annotation).removesuffix(" | None")
+                if kind in classes:
+                    yield from rows(kind, f"{key}.")
+                    continue
+                kind = _kind(kind, aliases)
+                yield f"| `{key}` | {kind} | {_default(field.value)} | {_cell(_docstring(text))} |"
+
+    return "\n".join(["| key | type | default | what it does |", "| --- | --- | --- | --- |", *rows(name)]) + "\n"
+
+
+def _kind(annotation: str, aliases: dict[str, ast.expr]) -> str:
+    """A type as people who write TOML know it; of a choice, the choices."""
+    node = aliases.get(annotation) or ast.parse(annotation, mode="eval").body
+    if isinstance(node, ast.Subscript) and ast.unparse(node.value) == "Literal":
+        return ", ".join(f"`{choice}`" for choice in ast.literal_eval(node.slice))
+    return {
+        "bool": "true or false",
+        "int": "number",
+        "float": "number",
+        "str": "text",
+        "list[Kind]": "list of texts",
+        "list[str]": "list of texts",
+        "dict[str, str]": "table of texts",
+        "dt.datetime": "date and time",
+    }[annotation]
 
 
 def price_keys() -> str:
@@ -75,10 +125,8 @@ def price_keys() -> str:
 
 
 def _default(value: ast.expr) -> str:
-    text = {"MAX_BODY_BYTES": "20000000", "DEFAULT": '"default"', "None": ""}.get(
-        ast.unparse(value), ast.unparse(value)
-    )
-    return f"`{text.lower() if text in ('True', 'False') else text}`" if text else "of the policy"
+    text = {"MAX_BODY_BYTES": "20000000", "DEFAULT": "default"}.get(ast.unparse(value)) or str(ast.literal_eval(value))
+    return f"`{text.lower() if text in ('True', 'False') else text}`" if text not in ("", "[]", "{}", "None") else ""
 
 
 def _docstring(node: ast.stmt) -> str:
@@ -130,4 +178,4 @@ def schema() -> str:
 
 
 def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
+    return " ".join(text.split()).replace("|", "\\|")

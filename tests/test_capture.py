@@ -32,6 +32,7 @@ def test_a_whole_exchange(recorder: Recorder, spool: Spool) -> None:
     assert verdict.remove == {"x-tracecli-user", "x-tracecli-session"}
     capture = verdict.capture
     assert capture is not None
+    assert capture.decide(None) is None
     capture.request_data(CHAT[:10])
     capture.request_data(CHAT[10:])
     capture.response_head(200, [("Set-Cookie", "a=b"), ("X-Echo", f"you sent {KEY}")], 100.1)
@@ -113,9 +114,8 @@ def test_metering_keeps_no_content(recorder: Recorder, spool: Spool) -> None:
 
 
 def test_nothing_is_recorded_where_nothing_may_be(recorder: Recorder) -> None:
-    """No capture without metering, on other hosts, and for what is no model call; our headers go all the same."""
+    """Nothing on other hosts, and for what is no model call; our headers go all the same."""
     for request in (
-        head(X_Tracecli_User="nothing"),
         head("/v1/models", "GET", X_Tracecli_User="a"),
         RequestHead(
             "POST", "https", "example.com", 443, "/v1/chat/completions", "HTTP/1.1", [("x-tracecli-user", "a")]
@@ -124,6 +124,16 @@ def test_nothing_is_recorded_where_nothing_may_be(recorder: Recorder) -> None:
         verdict = recorder.begin(request, 100.0)
         assert verdict.capture is None
         assert verdict.remove == {"x-tracecli-user"}
+
+
+def test_nothing_is_recorded_without_metering(recorder: Recorder, spool: Spool) -> None:
+    """Where tracing and metering are off, the lane is told to forget the request."""
+    capture = recorder.begin(head(X_Tracecli_User="nothing"), 100.0).capture
+    assert capture is not None
+    assert capture.decide(CHAT) is None
+    assert capture.ignored
+    capture.complete(100.1)
+    assert not spool
 
 
 @pytest.mark.parametrize(
@@ -177,3 +187,11 @@ def test_odd_header_bytes(recorder: Recorder, spool: Spool) -> None:
     capture = begun(recorder, head(X_Odd="a\udcffb"))
     capture.complete(100.2)
     assert spool[0].exchange.request_headers[1] == ("X-Odd", "a\ufffdb")
+
+
+def test_a_request_that_never_was_whole(recorder: Recorder, spool: Spool) -> None:
+    """A client that leaves before its request is whole is recorded all the same, under what applies to it."""
+    capture = recorder.begin(head(X_Tracecli_User="alice"), 100.0).capture
+    assert capture is not None
+    capture.aborted("the client left", 100.1)
+    assert (spool[0].exchange.outcome, spool[0].exchange.user, spool[0].request_body) == ("aborted", "alice", b"")

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tracecli.credentials import REDACTED, fingerprint, redact_headers, redact_path, secrets_of
-from tracecli.identity import MAX_USER_LENGTH, identify, is_own
+from tracecli.identity import BY_PROXY, MAX_USER_LENGTH, Identity, identify, is_own
 
 SECRET = b"s" * 32
 NAMES = ("x-tracecli-user", "helicone-user-id")
@@ -17,8 +17,39 @@ KEY = "sk-proj-0123456789abcdef"
 def test_header_wins_in_the_order_of_the_option() -> None:
     """The first configured header that has a value names the user."""
     headers = [("Helicone-User-Id", "bob"), ("X-Tracecli-User", "alice"), ("Authorization", f"Bearer {KEY}")]
-    assert identify(headers, "/", NAMES, SECRET) == ("alice", "header")
-    assert identify(headers[:1], "/", NAMES, SECRET) == ("bob", "header")
+    assert identify(headers, "/", NAMES, SECRET)[:2] == ("alice", "header")
+    assert identify(headers[:1], "/", NAMES, SECRET)[:2] == ("bob", "header")
+
+
+def test_the_order_of_claims() -> None:
+    """Header, then the proxy's user, then the API's field, then the credential."""
+    header, key = ("X-Tracecli-User", "alice"), ("x-api-key", KEY)
+
+    def who(*headers: tuple[str, str], proxy: str | None = None, api: str | None = None) -> tuple[str, str]:
+        return identify(list(headers), "/", NAMES, SECRET, proxy_user=proxy, api_user=lambda: api)[:2]
+
+    assert who(header, key, proxy="bob", api="carol") == ("alice", "header")
+    assert who(key, proxy="bob", api="carol") == ("bob", "proxy")
+    assert who(key, api=" car\x00ol ") == ("carol", "api")
+    assert who(key, api="\x01 ")[1] == "credential"
+    assert who() == ("anonymous", "anonymous")
+
+
+def test_a_bound_user_needs_its_credential() -> None:
+    """A claim without the credential that its user is bound to is passed over, and told."""
+    fingerprint_of_key = fingerprint([("x-api-key", KEY)], "/", SECRET) or ""
+    bound = {"alice": [fingerprint_of_key], "bob": [BY_PROXY]}
+
+    def who(name: str, key: str, proxy: str | None = None) -> Identity:
+        headers = [("X-Tracecli-User", name), ("x-api-key", key)]
+        return identify(headers, "/", NAMES, SECRET, proxy_user=proxy, bound_to=lambda user: bound.get(user, []))
+
+    assert who("alice", KEY) == ("alice", "header", fingerprint_of_key, None)
+    refused = who("alice", KEY + "2")
+    assert (refused.source, refused.refused) == ("credential", "alice")
+    assert who("alice", KEY + "2", proxy="carol")[:2] == ("carol", "proxy")
+    assert who("bob", KEY, proxy="bob")[:2] == ("bob", "header")
+    assert who("bob", KEY).refused == "bob"
 
 
 @pytest.mark.parametrize(
@@ -47,7 +78,8 @@ def test_credential_stands_in_for_a_name() -> None:
         ([], f"/v1beta/models?key={KEY}"),
     ]
     users = {identify(headers, path, NAMES, SECRET) for headers, path in ways}
-    [(user, source)] = users
+    [(user, source, credential, refused)] = users
+    assert (credential, refused) == (user, None)
     assert source == "credential"
     assert KEY not in user
     assert identify([("x-api-key", KEY + "2")], "/", NAMES, SECRET).user != user
@@ -63,7 +95,10 @@ def test_aws_signatures_count_by_access_key() -> None:
 
 def test_nobody() -> None:
     """A request without name and credential is anonymous."""
-    assert identify([("Accept", "*/*"), ("Authorization", " ")], "/?key=", NAMES, SECRET) == ("anonymous", "anonymous")
+    assert identify([("Accept", "*/*"), ("Authorization", " ")], "/?key=", NAMES, SECRET)[:2] == (
+        "anonymous",
+        "anonymous",
+    )
 
 
 def test_own_headers() -> None:

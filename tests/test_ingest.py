@@ -17,6 +17,7 @@ from tracecli.errors import AmbiguousId, ExchangeNotFound, HomeError, NewerDatab
 from tracecli.exchange import Captured, Understanding, Usage, new_id
 from tracecli.spool import SpoolWriter
 from tracecli.store import bodies, exchanges
+from tracecli.store.connection import MIGRATIONS
 
 CHAT = json.dumps({"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Say hi"}]}).encode()
 ANSWER = json.dumps(
@@ -217,7 +218,7 @@ def test_a_newer_database_is_refused(home: Home) -> None:
         connection.execute("INSERT INTO schema_version VALUES (99, now(), '9.9.9')")
     spooled(home, chat())
     for use in (lambda: browse.latest(home, 1), lambda: load(home)):
-        with pytest.raises(NewerDatabase, match=r"schema version 99.* versions up to 2"):
+        with pytest.raises(NewerDatabase, match=rf"schema version 99.* versions up to {len(MIGRATIONS)}"):
             use()
     assert len(spool.segments(home.spool)) == 1
 
@@ -293,7 +294,7 @@ def test_exchanges_of_one_round_are_all_or_nothing(home: Home, monkeypatch: pyte
     def broken(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(exchanges, "add_body_file", broken)
+    monkeypatch.setattr(bodies, "add", broken)
     with pytest.raises(OSError, match="No space"):
         load(home)
     monkeypatch.undo()

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from tests.support.upkeep import LONG_AGO, chat, costs, load, new_home, policies, priced_at, queried, spooled, stored
-from tracecli import browse, reparse
+from tracecli import browse, reparse, walking
 from tracecli.config import Home
 from tracecli.errors import ConfigError, HomeError
 from tracecli.exchange import Captured, Understanding, Usage
@@ -143,8 +143,8 @@ def test_a_body_file_merged_meanwhile(home: Home, monkeypatch: pytest.MonkeyPatc
 
 def test_batches_are_bounded_by_bytes_and_number(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     """No more bodies are held than the limits allow, but always at least one; every record is read once."""
-    monkeypatch.setattr(reparse, "BATCH", 4)
-    monkeypatch.setattr(reparse, "BATCH_BYTES", 25_000)
+    monkeypatch.setattr(walking, "BATCH", 4)
+    monkeypatch.setattr(walking, "BATCH_BYTES", 25_000)
     sizes = [100, 9_000, 100, 100, 30_000, 100, 12_000, 12_000, 12_000, 100, 100, 100, 100, 100]
     exchanges = [chat(prompt="x" * size) for size in sizes]
     exchanges = [Captured(msgspec.structs.replace(one.exchange, traced=place != 2), one.request_body, one.response_body)
@@ -202,10 +202,10 @@ def test_wrong_prices_and_an_empty_home(home: Home, tmp_path: Path) -> None:
 KILLED = """
 import datetime as dt, os, signal, sys
 from pathlib import Path
-from tracecli import reparse
+from tracecli import reparse, walking
 from tracecli.config import Home
 from tracecli.store import costs
-reparse.BATCH = 4
+walking.BATCH = 4
 calls, keep = [], costs._keep
 def keep_and_die(*args):
     keep(*args)
@@ -273,7 +273,7 @@ def test_from_the_first_schema(home: Home, monkeypatch: pytest.MonkeyPatch) -> N
         with connection.opened(home, write=True) as open_:
             for one, is_traced in ((traced, True), (metered, False)):
                 open_.execute(OLD, [one.exchange.id, is_traced])
-            bodies.add_body_file(open_, file)
+            bodies.add(open_, file)
     assert queried(home, "SELECT version FROM schema_version") == [(1,)]
 
     assert [row.cost_usd for row in browse.latest(home, 9)] == [Decimal("0.25")] * 2

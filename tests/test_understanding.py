@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -197,6 +198,18 @@ def test_a_stream_may_be_longer_than_the_limit() -> None:
     assert found.usage is not None and not found.flags
     body = json.dumps({**ANSWER, "padding": "x" * 5000}).encode()
     assert fed(JSON_HEAD, body, limit=2000).finish().flags == ["too_large", "truncated", "not_understood"]
+
+
+@pytest.mark.parametrize("event", [b": x\n", b" "])
+def test_a_bomb_is_marked_and_takes_no_memory(event: bytes) -> None:
+    """However many events a small body decodes to, they are never in memory together, and it is cut and marked."""
+    bomb = gzip.compress(event * ((32 << 20) // len(event)))
+    tracemalloc.start()
+    found = fed([*STREAM_HEAD, ("Content-Encoding", "gzip")], bomb).finish()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert "too_large" in found.flags
+    assert peak < 32 << 20
 
 
 def test_metering_holds_no_stream() -> None:

@@ -17,6 +17,7 @@ from tracecli.exchange import Body, Captured, Headers, Message, Opened, Row
 from tracecli.price_list import PriceList
 from tracecli.providers.about import rate_limits, request_id
 from tracecli.recorded import Recorded, record
+from tracecli.redacting import redacted
 from tracecli.spool import Damage
 from tracecli.store import bodies, exchanges
 from tracecli.store.connection import opened
@@ -51,6 +52,11 @@ def open_exchange(home: Home, reference: str) -> Opened:
 
     Raises ExchangeNotFound or AmbiguousId if it does not name one, and what `latest` raises.
     """
+    return _opened(*find(home, reference))
+
+
+def find(home: Home, reference: str) -> tuple[Recorded, Captured]:
+    """One exchange as it was captured, and as it was understood. Raises as `open_exchange` does."""
     prefix = _prefix(home, reference.strip().lower())
     waiting = {one.exchange.id: one for one in _spooled(home) if one.exchange.id.startswith(prefix)}
     identifier = _only(prefix, waiting.keys() | _stored_ids(home, prefix))
@@ -62,12 +68,12 @@ def open_exchange(home: Home, reference: str) -> Opened:
         except FileNotFoundError:
             stored, places = None, []
         if stored is None:
-            return _opened(record(waiting[identifier], _prices(home)), waiting[identifier])
+            return record(waiting[identifier], _prices(home)), waiting[identifier]
         try:
             found = bodies.read(home, places, [identifier]) if stored.exchange.traced else {}
         except FileNotFoundError:
             continue  # merged into another file this moment
-        return _opened(stored, Captured(stored.exchange, *found.get(identifier, (b"", b""))))
+        return stored, Captured(stored.exchange, *found.get(identifier, (b"", b"")))
     raise ExchangeNotFound(
         f"the bodies of {identifier} are named in the database, and their file is gone",
         "Its usage record is still in `tracecli usage show --json`.",
@@ -81,7 +87,7 @@ def _spooled(home: Home) -> Iterator[Captured]:
                 found = list(spool.read(segment))
             except FileNotFoundError:  # ingested this moment: the database, which is read next, has it
                 continue
-            yield from (one for one in found if not isinstance(one, Damage))
+            yield from (redacted(one) for one in found if not isinstance(one, Damage))
     except OSError as error:
         raise HomeError(
             f"cannot read the spool {home.spool}: {error.strerror}",
@@ -154,6 +160,7 @@ def _opened(recorded: Recorded, captured: Captured) -> Opened:
         input_messages=input_messages,
         output_messages=output_messages,
         completion=completion,
+        cache_detail=exchange.cache_detail,
         request_id=request_id(exchange.response_headers),
         rate_limits=rate_limits(exchange.response_headers),
     )

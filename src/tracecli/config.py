@@ -37,6 +37,11 @@ class Home:
         return self.root / "bodies"
 
     @property
+    def parts(self) -> Path:
+        """Parquet files of the parts of bodies that are stored once."""
+        return self.root / "parts"
+
+    @property
     def quarantine(self) -> Path:
         """What could not be read from the spool, byte for byte."""
         return self.root / "quarantine"
@@ -72,6 +77,21 @@ class Home:
         return self.root / "ingest.log"
 
     @property
+    def cache(self) -> Path:
+        """The response cache: an SQLite file."""
+        return self.root / "cache.db"
+
+    @property
+    def proxy_users(self) -> Path:
+        """Who may call himself what at the proxy: names and hashes of secrets."""
+        return self.root / "proxy-users.json"
+
+    @property
+    def policy_history(self) -> Path:
+        """What was changed in the policy folder, and by whom; a journal of JSON lines."""
+        return self.root / "policy-history.jsonl"
+
+    @property
     def mitmproxy(self) -> Path:
         """The certificate authority and settings of `tracecli proxy`."""
         return self.root / "mitmproxy"
@@ -87,7 +107,7 @@ class Home:
         Raises HomeError if that cannot be done.
         """
         try:
-            for folder in (self.root, self.spool, self.bodies, self.quarantine, self.scratch):
+            for folder in (self.root, self.spool, self.bodies, self.parts, self.quarantine, self.scratch):
                 folder.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
                 if folder.stat().st_mode & 0o077:
                     folder.chmod(PRIVATE_FOLDER)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
+from functools import lru_cache
 from urllib.parse import unquote_plus
 
 from tracecli.exchange import Headers
@@ -33,9 +34,15 @@ _IN_PROTOCOL = re.compile(r"(insecure-api-key\.)[^,\s]+")
 _SCHEME = re.compile(r"^(?P<scheme>[A-Za-z][A-Za-z0-9_-]*) +(?P<value>.+)$", re.DOTALL)
 
 
+@lru_cache(maxsize=1024)
 def is_credential_header(name: str) -> bool:
     """Whether a header of this name carries a credential."""
     return name.lower() not in _NO_CREDENTIAL and _HEADERS.search(name) is not None
+
+
+def is_credential_query(name: str) -> bool:
+    """Whether a query key of this name, as in the URL, carries a credential."""
+    return _QUERY.match(unquote_plus(name)) is not None
 
 
 def redact_headers(headers: Headers) -> Headers:
@@ -61,7 +68,7 @@ def redact_path(path: str) -> str:
         target
         + mark
         + "&".join(
-            name + equals + (REDACTED if equals and _QUERY.match(unquote_plus(name)) else value)
+            name + equals + (REDACTED if equals and is_credential_query(name) else value)
             for name, equals, value in pairs
         )
     )
@@ -73,7 +80,7 @@ def secrets_of(headers: Headers, path: str) -> list[str]:
     _, _, query = path.partition("?")
     for pair in query.split("&") if query else ():
         name, _, value = pair.partition("=")
-        if _QUERY.match(unquote_plus(name)):
+        if is_credential_query(name):
             values |= {value, unquote_plus(value)}
     return sorted((value for value in values if len(value) >= 16), key=len, reverse=True)
 

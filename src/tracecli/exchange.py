@@ -27,6 +27,10 @@ type Headers = list[tuple[str, str]]
 type Outcome = Literal["complete", "aborted", "failed"]
 """`aborted`: the client left; `failed`: upstream broke or could not be reached."""
 
+type CacheStatus = Literal["hit", "miss", "stored", "bypass", "stale", "collapsed"]
+"""In words of RFC 9211. `stored`: a miss whose answer was kept; `collapsed`: answered together with another request;
+`stale`: kept, and too old to be given again."""
+
 type Message = dict[str, Any]
 """An OpenTelemetry GenAI message: `role`, `parts`, and on outputs `finish_reason`.
 
@@ -146,6 +150,24 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Tracing off: what was read while the bytes passed. Bodies are then empty."""
     ttft_ms: float | None = None
     """Tracing off: time to first token, found in the same way."""
+    credential: str | None = None
+    """The fingerprint of the caller's credential."""
+    cache_status: CacheStatus | None = None
+    """None: the policy has no cache."""
+    cache_detail: str | None = None
+    """Why the cache did not answer, or why it did not keep the answer: one word, as `operation` or `no_end_event`."""
+    cache_origin: str | None = None
+    """The exchange whose answer was given again."""
+    cache_origin_ms: float | None = None
+    """How long that one took."""
+    redact_kinds: list[str] = []
+    redact_patterns: dict[str, str] = {}
+    """What the policy wants taken out of the bodies before they are stored, beside secrets."""
+    marks: list[str] = []
+    """What was done to it since: `redacted`, `content_withheld`."""
+    content_until_us: int | None = None
+    metadata_until_us: int | None = None
+    """Unix microseconds until which content and record are kept; None is for ever."""
 
 
 class Captured(msgspec.Struct, frozen=True):
@@ -187,7 +209,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     usage_source: Literal["reported", "estimated", "unknown"]
     cost_usd: Decimal | None
     cost_source: Literal["provider", "computed", "estimated", "unknown"]
-    cache_status: str | None
+    cache_status: CacheStatus | None
     cache_origin: str | None
     saved_usd: Decimal | None
     saved_ms: float | None
@@ -244,6 +266,8 @@ class Opened(msgspec.Struct, frozen=True, kw_only=True):
     completion: str | None
     request_id: str | None = None
     """The provider's, from its answer's headers."""
+    cache_detail: str | None = None
+    """Why the cache did not answer, or did not keep the answer."""
     rate_limits: dict[str, str] = {}
     """The headers of the answer that tell of limits, by lower-case name."""
 
@@ -256,6 +280,7 @@ class Opened(msgspec.Struct, frozen=True, kw_only=True):
             "reason": self.reason,
             "cost_detail": self.cost_detail,
             "request_id": self.request_id,
+            "cache_detail": self.cache_detail,
             "rate_limits": self.rate_limits,
             "request": self.request.as_json(),
             "response": self.response.as_json(),

@@ -1,8 +1,8 @@
 """Ingest: from the spool to the store, each exchange exactly once. A process of its own.
 
 One process ingests for a home (a lock sees to it); others wait for their turn. A round takes the finished segments,
-understands and prices what they hold, writes the bodies to a file, and then, in one transaction, the rows, the name of
-that file and the names of the segments. Killed anywhere, the next one takes up what is not in that transaction.
+understands and prices what they hold, writes the bodies to files, and then, in one transaction, the rows, the names
+of those files and of the segments. Killed anywhere, the next one takes up what is not in that transaction.
 
 What cannot be read goes to `quarantine/`, byte for byte, and is counted; the rest is loaded.
 """
@@ -10,6 +10,7 @@ What cannot be read goes to `quarantine/`, byte for byte, and is counted; the re
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import fcntl
 import logging
 import os
@@ -27,8 +28,9 @@ from tracecli.estimating import Estimator
 from tracecli.exchange import Captured
 from tracecli.price_file import Watched
 from tracecli.recorded import Recorded, record
+from tracecli.redacting import redacted
 from tracecli.spool import Damage
-from tracecli.store import bodies, connection, exchanges
+from tracecli.store import bodies, connection, exchanges, expiry
 
 log = logging.getLogger(__name__)
 
@@ -106,13 +108,14 @@ class Ingest:
                 self._quarantine(path, number, data[found.offset : found.offset + found.length], found.reason)
                 continue
             try:
-                work.records.append(record(found, self.prices.current(), self.estimator))
+                kept = redacted(found)
+                work.records.append(record(kept, self.prices.current(), self.estimator))
             except Exception as error:
                 log.exception("cannot understand exchange %s", found.exchange.id)
                 raw = msgspec.json.encode(found.exchange) + b"\n" + found.request_body + b"\n" + found.response_body
                 self._quarantine(path, number, raw, f"{type(error).__name__} while understanding it")
                 continue
-            work.captured.append(found)
+            work.captured.append(kept)
         work.segments.append(path)
 
     def _quarantine(self, path: Path, number: int, data: bytes, reason: str) -> None:
@@ -125,18 +128,18 @@ class Ingest:
         log.warning("%s: %d bytes could not be read (%s); kept in %s", path.name, len(data), reason, aside)
 
     def _load(self, work: _Round) -> None:
-        file = bodies.write(self.home, work.captured)
+        written = bodies.write(self.home, work.captured)
         try:
             self.status.exchanges += exchanges.append(
                 self.home,
                 work.records,
-                file,
+                written,
                 segments=[path.stem for path in work.segments],
                 spooled=[path.stem for path in spool.segments(self.home.spool)],
             )
-        except BaseException:
-            if file is not None:
-                (self.home.bodies / file.name).unlink(missing_ok=True)
+        except Exception:  # interrupted, it may have been committed; if not, the files are orphans
+            if written is not None:
+                bodies.discard(self.home, written)
             raise
         for path in work.segments:
             path.unlink(missing_ok=True)
@@ -169,6 +172,7 @@ def run(home: Home, *, once: bool, ended: Callable[[], bool], policies: Path | N
         wait = _POLL_S
         last_chance: float | None = None
         next_merge = time.monotonic() + _MERGE_EVERY_S
+        keeper = expiry.Keeper(home)
         while True:
             over = once or ended()
             try:
@@ -176,6 +180,7 @@ def run(home: Home, *, once: bool, ended: Callable[[], bool], policies: Path | N
                 if time.monotonic() >= next_merge:
                     next_merge = time.monotonic() + _MERGE_EVERY_S
                     bodies.merge_small(home)
+                keeper.step(dt.datetime.now(dt.UTC))
                 wait = _POLL_S
             except NewerDatabase:
                 raise

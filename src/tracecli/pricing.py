@@ -95,6 +95,13 @@ OWN_RATES = {
     "web_searches": "web_searches_kcount",
 }
 
+# Claude at a regional or multi-region endpoint of Vertex AI; the list has the prices of the global one. Models before
+# 4.5, by the library's names, cost the same everywhere. https://platform.claude.com/docs/en/about-claude/pricing
+# Bedrock's regions are in the names of its models, and in the list.
+_VERTEX_GLOBAL = "aiplatform.googleapis.com"
+_VERTEX_REGIONAL = Decimal("1.1")
+_SAME_EVERYWHERE = ("claude-3", "claude-4-")
+
 # What the store can hold: DECIMAL(28, 15). More than this, a call cannot have cost.
 _SMALLEST_USD = Decimal(1).scaleb(-15)
 _LARGEST_USD = Decimal(1_000_000_000)
@@ -210,7 +217,17 @@ def _at_list_price(provider: str, host: str, understanding: Understanding, names
     priced = _priced(usage, rates)
     cost = model.calc_price(priced, owner, genai_request_timestamp=at, price_context=context).total_price
     tier = f" ({', '.join(context.values())})" if context else ""
-    return Price(cost, "computed", f"genai-prices {__version__}: {model.id}{tier}, {_how(usage, rates)}")
+    detail = f"genai-prices {__version__}: {model.id}{tier}, {_how(usage, rates)}"
+    if _is_regional(provider, host, model):
+        return Price(cost * _VERTEX_REGIONAL, "computed", f"{detail}, times {_VERTEX_REGIONAL} at a regional endpoint")
+    return Price(cost, "computed", detail)
+
+
+def _is_regional(provider: str, host: str, model: ModelInfo) -> bool:
+    """Whether a region that the list does not know of has its own price."""
+    if provider != "gcp.vertex_ai" or host == _VERTEX_GLOBAL or not host.endswith(".googleapis.com"):
+        return False
+    return model.id.startswith("claude-") and not model.id.startswith(_SAME_EVERYWHERE)
 
 
 def _names(provider: str, understanding: Understanding) -> list[str]:

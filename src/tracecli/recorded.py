@@ -7,6 +7,7 @@ from decimal import Decimal
 
 import msgspec
 
+from tracecli.cache.key import Asked, material
 from tracecli.estimating import Estimate, Estimator
 from tracecli.exchange import Captured, Exchange, Row, Understanding, Usage
 from tracecli.price_list import PriceList
@@ -25,6 +26,8 @@ class CostBasis(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How tokens that were not reported were estimated."""
     not_estimated: str | None = None
     """Why they were not."""
+    from_cache: bool = False
+    """The answer came from the response cache: nothing was paid."""
 
 
 class Recorded(msgspec.Struct, frozen=True):
@@ -35,6 +38,8 @@ class Recorded(msgspec.Struct, frozen=True):
     cost_detail: str
     basis: CostBasis | None
     """None: recorded before it was kept."""
+    asked_hash: bytes | None = None
+    """Of what was asked, whoever asked; None: recorded without content."""
 
 
 UNDERSTOOD = (
@@ -78,10 +83,15 @@ def record(
         reported_cost_usd=found.reported_cost_usd,
         estimated=estimate.how,
         not_estimated=estimate.why_not,
+        from_cache=exchange.cache_origin is not None,
     )
     request_model = found.request_model or exchange.connection_model
     names = request_model, found.response_model
     cost = cost_of(exchange.provider, exchange.host, *names, started_at, basis, prices)
+    saved_usd = None
+    if basis.from_cache:
+        upstream = msgspec.structs.replace(basis, from_cache=False)
+        saved_usd = cost_of(exchange.provider, exchange.host, *names, started_at, upstream, prices).cost_usd
     usage = estimate.usage or Usage()
     # Clients hang up when they have read the event that ends a stream, without waiting for the end of the body.
     outcome = "complete" if exchange.outcome == "aborted" and found.ended else exchange.outcome
@@ -114,10 +124,10 @@ def record(
         usage_source="estimated" if estimate.how else "unknown" if found.usage is None else "reported",
         cost_usd=cost.cost_usd,
         cost_source=cost.source,
-        cache_status=None,
-        cache_origin=None,
-        saved_usd=None,
-        saved_ms=None,
+        cache_status=exchange.cache_status,
+        cache_origin=exchange.cache_origin,
+        saved_usd=saved_usd,
+        saved_ms=_saved_ms(exchange),
         outcome=outcome,
         error=found.error or (exchange.error if outcome != "complete" else None),
         request_bytes=exchange.request_bytes,
@@ -125,7 +135,28 @@ def record(
         traced=exchange.traced,
         flags=_flags(exchange, found),
     )
-    return Recorded(exchange, row, cost.detail, basis)
+    return Recorded(exchange, row, cost.detail, basis, _asked_hash(captured))
+
+
+def _saved_ms(exchange: Exchange) -> float | None:
+    took = exchange.cache_origin_ms
+    return None if took is None else max(0.0, round(took - exchange.duration_ms, 3))
+
+
+def _asked_hash(captured: Captured) -> bytes | None:
+    exchange = captured.exchange
+    if not exchange.traced or exchange.request_cut:
+        return None
+    asked = Asked(
+        exchange.method,
+        exchange.scheme,
+        exchange.host,
+        exchange.port,
+        exchange.path,
+        exchange.request_headers,
+        captured.request_body,
+    )
+    return material(asked).hash()
 
 
 def cost_of(
@@ -146,6 +177,8 @@ def cost_of(
         service_tier=basis.service_tier,
         reported_cost_usd=basis.reported_cost_usd,
     )
+    if basis.from_cache:
+        return Price(Decimal(0), "computed", "answered from the response cache: nothing was paid")
     cost = price(provider, host, found, at, prices)
     if cost.source == "computed" and basis.estimated:
         return Price(cost.cost_usd, "estimated", f"{cost.detail}; tokens estimated with {basis.estimated}")
@@ -166,4 +199,4 @@ def _flags(exchange: Exchange, found: Understanding) -> list[str]:
         for name, is_cut in (("request_cut", exchange.request_cut), ("response_cut", exchange.response_cut))
         if is_cut
     ]
-    return cut + [flag for flag in found.flags if flag not in cut]
+    return cut + exchange.marks + [flag for flag in found.flags if flag not in cut]

@@ -8,24 +8,17 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from tracecli import config, price_file
 from tracecli.config import Home
-from tracecli.errors import HomeError
 from tracecli.estimating import Estimator
-from tracecli.exchange import Captured
 from tracecli.pricing import Price
 from tracecli.recorded import UNDERSTOOD, Recorded, record
 from tracecli.reprice import Changes
-from tracecli.store import bodies, costs, exchanges
-from tracecli.store.connection import opened
-
-BATCH = 500
-BATCH_BYTES = 64 << 20
-_TRIES = 5
+from tracecli.store import costs
+from tracecli.walking import walk
 
 
 @dataclass
@@ -51,9 +44,9 @@ def reparse(home: Home, since: dt.datetime, *, dry_run: bool = False) -> Reparse
     prices = price_file.load(config.policy_folder(home))
     estimator = Estimator(config.vocabulary_folder())
     found = Reparsed(since, dry_run)
-    for ids in _batches(home, since, found):
+    for batch in walk(home, since, lambda: found.leave("tracing was off: there are no bytes to read")):
         changed = []
-        for stored, captured in _read(home, ids):
+        for stored, captured in batch:
             if captured is None:
                 found.leave("its bodies are not there any more")
                 continue
@@ -86,46 +79,3 @@ def _count(found: Reparsed, stored: Recorded, again: Recorded) -> bool:
     found.by_field.update(names)
     found.records += bool(names)
     return bool(names) or new != old or stored.basis != again.basis
-
-
-def _batches(home: Home, since: dt.datetime, found: Reparsed) -> Iterator[list[str]]:
-    """Ids of traced exchanges, with bodies of about `BATCH_BYTES` and at least one."""
-    after, until = "00000000-0000-0000-0000-000000000000", None
-    while True:
-        try:
-            with opened(home) as connection:
-                until = until or costs.newest(connection, since)
-                sizes = costs.sizes(connection, since, after, until, BATCH) if until else []
-        except FileNotFoundError:
-            return
-        if not sizes:
-            return
-        ids: list[str] = []
-        room = BATCH_BYTES
-        for identifier, traced, size in sizes:
-            if traced and ids and size > room:
-                break
-            after = identifier
-            if traced:
-                ids.append(identifier)
-                room -= size
-            else:
-                found.leave("tracing was off: there are no bytes to read")
-        if ids:
-            yield ids
-
-
-def _read(home: Home, ids: list[str]) -> list[tuple[Recorded, Captured | None]]:
-    """Stored exchanges with their bodies; None where there are none."""
-    for _ in range(_TRIES):
-        with opened(home) as connection:
-            stored = exchanges.some(connection, ids)
-            places = bodies.candidates(connection, ids)
-        try:
-            held = bodies.read(home, places, ids)
-        except FileNotFoundError:
-            continue  # merged into another file this moment
-        return [(one, Captured(one.exchange, *held[one.row.id]) if one.row.id in held else None) for one in stored]
-    raise HomeError(
-        f"a file in {home.bodies} that the database names is gone", "Bring it back from a backup, if there is one."
-    )

@@ -1,4 +1,5 @@
-"""What runs beside the traffic: one thread that keeps the spool, the policies and the ingest process going.
+"""What runs beside the traffic: a thread that keeps the spool, the policies, the cache and the ingest process going,
+and one that does what the event loop has no time for.
 
 It belongs to the proxy process and knows no mitmproxy. Nothing here runs in the event loop but `Runtime()` itself and
 `start`, once.
@@ -10,6 +11,7 @@ import contextlib
 import json
 import logging
 import os
+import queue
 import secrets
 import shutil
 import ssl
@@ -17,16 +19,21 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
 from tracecli import __version__, files, spool
+from tracecli.cache.asking import ResponseCache
+from tracecli.cache.entries import Entries
 from tracecli.capture import Recorder
 from tracecli.config import PRIVATE_FILE, PRIVATE_FOLDER, Home, shipped
 from tracecli.errors import ConfigError, HomeError, TracecliError
-from tracecli.policy.files import Stamp, load, stamp
+from tracecli.policy import history
+from tracecli.policy.files import Watch, load
+from tracecli.policy.rules import DEFAULT
 from tracecli.providers.hosts import Hosts
+from tracecli.proxy_users import ProxyUsers
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +61,9 @@ class Runtime:
         seed_policies(home, policies)
         self.home = home
         self.policies = policies
-        self._stamp: Stamp = stamp(policies)
+        self._watch = Watch(policies)
+        self.proxy_users = ProxyUsers(home.proxy_users)
+        self._beside = _Beside()
         self.spool = spool.SpoolWriter(home.spool)
         self.recorder = Recorder(
             lane=lane,
@@ -63,7 +72,10 @@ class Runtime:
             secret=_fingerprint_key(home),
             policies=load(policies),
             write=self.spool.append,
+            can_record=lambda: not self.spool.failing,
+            later=self._beside.do,
         )
+        self._open_cache()
         self._ingest = _Ingest(home, policies) if ingest else None
         self._ready_file = home.root / f"proxy-{os.getpid()}.json"
         self._authority: Path | None = None
@@ -71,9 +83,15 @@ class Runtime:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._keep_going, name="tracecli", daemon=True)
 
-    def start(self, listening: Sequence[tuple[str, int]], authority: Path) -> None:
-        """Begin to work beside the traffic. `authority` is the certificate that clients have to trust."""
+    def start(
+        self, listening: Sequence[tuple[str, int]], authority: Path, post: Callable[[Callable[[], None]], object]
+    ) -> None:
+        """Begin to work beside the traffic. `authority` is the certificate that clients have to trust; `post` runs
+        something in the event loop, from any thread, and raises RuntimeError once that has ended.
+        """
         self._authority = authority
+        self.recorder.post = lambda job: _posted(post, job)
+        self._beside.start()
         self._thread.start()
         if self._ingest:
             self._ingest.watch(time.monotonic())
@@ -90,7 +108,10 @@ class Runtime:
         self._stopping.set()
         if self._thread.is_alive():
             self._thread.join(timeout=5)
+        self._beside.stop()
         self.spool.close()
+        if self.recorder.cache is not None:
+            self.recorder.cache.entries.close()
         if self._ingest:
             self._ingest.let_go()
         with contextlib.suppress(OSError):
@@ -108,8 +129,20 @@ class Runtime:
         )
 
     def _keep_going(self) -> None:
+        try:
+            history.note(self.home, self.policies)
+        except Exception:
+            log.warning("tracecli: the history of policies cannot be noted", exc_info=True)
         while not self._stopping.wait(_TICK_S):
-            for step in (self.spool.tick, self._report_losses, self._reload_policies, self._watch_ingest, self._bundle):
+            for step in (
+                self.spool.tick,
+                self._report_losses,
+                self._reload_policies,
+                self.proxy_users.refresh,
+                self._keep_cache,
+                self._watch_ingest,
+                self._bundle,
+            ):
                 try:
                     step()
                 except Exception:
@@ -129,16 +162,29 @@ class Runtime:
             self._lost = self.spool.lost
 
     def _reload_policies(self) -> None:
-        now = stamp(self.policies)
-        if now == self._stamp:
+        if not self._watch.changed():
             return
-        self._stamp = now
         try:
-            self.recorder.policies = load(self.policies)
+            self.recorder.policies = load(self.policies, self.recorder.policies)
         except TracecliError as error:
             log.warning("tracecli: the policies stay as they were: %s", error)
-        else:
-            log.info("tracecli: policies read again")
+            return
+        log.info("tracecli: policies read again")
+        self._open_cache()
+        history.note(self.home, self.policies)
+
+    def _open_cache(self) -> None:
+        """Have the response cache ready where a policy wants one. Without it, requests go upstream."""
+        if not self.recorder.policies.uses_cache:
+            return
+        max_bytes = self.recorder.policies.policies[DEFAULT].settings.cache.max_bytes
+        if self.recorder.cache is None:
+            self.recorder.cache = ResponseCache(Entries(self.home.cache, max_bytes), self.recorder.clock)
+        self.recorder.cache.entries.max_bytes = max_bytes
+
+    def _keep_cache(self) -> None:
+        if self.recorder.cache is not None:
+            self.recorder.cache.entries.tick()
 
     def _bundle(self) -> None:
         """Write the system's roots and our authority as one file, once mitmproxy has made the authority."""
@@ -152,6 +198,46 @@ class Runtime:
             roots = certifi.where()
         bundle = Path(roots).read_bytes().rstrip() + b"\n" + authority.read_bytes()
         files.write_whole(self.home.ca_bundle, bundle)
+
+
+class _Beside:
+    """A thread that does one job after the other; before its start and after its end, the caller does them."""
+
+    def __init__(self) -> None:
+        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name="tracecli-beside", daemon=True)
+        self._working = False
+
+    def start(self) -> None:
+        self._working = True
+        self._thread.start()
+
+    def do(self, job: Callable[[], None]) -> None:
+        if self._working:
+            self._jobs.put(job)
+        else:
+            job()
+
+    def stop(self) -> None:
+        """Finish what there is to do."""
+        if self._working:
+            self._working = False
+            self._jobs.put(None)
+            self._thread.join(timeout=10)
+
+    def _work(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            try:
+                job()
+            except Exception:
+                log.warning("tracecli: a job beside the traffic failed", exc_info=True)
+
+
+def _posted(post: Callable[[Callable[[], None]], object], job: Callable[[], None]) -> None:
+    try:
+        post(job)
+    except RuntimeError:  # the event loop has ended, and nobody waits any more
+        log.debug("tracecli: too late for the event loop")
 
 
 class _Ingest:

@@ -64,6 +64,9 @@ def _checksum(lengths: bytes, *parts: bytes) -> int:
     return crc
 
 
+_PROBE_BYTES = 1 << 20
+
+
 class SpoolWriter:
     """Appends exchanges to segments of its own. `append` never raises: what cannot be written is counted.
 
@@ -77,6 +80,8 @@ class SpoolWriter:
         self.written = 0
         self.lost = 0
         self.last_error: str | None = None
+        self.failing = False
+        """The last write failed, and none would succeed as far as is known."""
         self._lock = threading.Lock()
         self._segment: _Segment | None = None
         self._full: list[_Segment] = []
@@ -95,10 +100,12 @@ class SpoolWriter:
                 self._refuse(error)
                 return False
             self.written += 1
+            self.failing = False
             return True
 
     def _refuse(self, error: Exception) -> None:
         self.lost += 1
+        self.failing = True
         self.last_error = f"{type(error).__name__}: {error}"
         if self._segment is not None and self._segment.broken:
             self._full.append(self._segment)
@@ -106,6 +113,8 @@ class SpoolWriter:
 
     def tick(self) -> None:
         """Bring what was written to the disk, and seal segments that are due. Call it a few times a second."""
+        if self.failing:
+            self.failing = not self._could_write()
         with self._lock:
             segment = self._segment
             if segment is not None and time.monotonic() - segment.born >= self.seal_after_s:
@@ -127,6 +136,19 @@ class SpoolWriter:
                 self._segment = None
         for segment in due:
             self._seal(segment)
+
+    def _could_write(self) -> bool:
+        """Whether the folder takes a file of some size again."""
+        probe = self.folder / f".{new_id()}"
+        try:
+            with probe.open("xb") as file:
+                os.posix_fallocate(file.fileno(), 0, _PROBE_BYTES)
+        except OSError:
+            return False
+        finally:
+            with contextlib.suppress(OSError):
+                probe.unlink()
+        return True
 
     def _seal(self, segment: _Segment) -> None:
         try:

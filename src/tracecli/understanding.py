@@ -39,6 +39,8 @@ from tracecli.wire.sse import SseDecoder
 
 # A stream is read event by event: however long it is, a reading holds no more than its content.
 _STREAM_LIMIT = 1 << 30
+# What is decoded at a time: the events of more are never in memory together.
+_PIECE = 256 << 10
 # Of an answer in an unknown format: enough for an error.
 _UNKNOWN_BYTES = 64 << 10
 _MAX_PLAIN_ERROR = 300
@@ -143,7 +145,9 @@ class Reading:
     def feed(self, data: bytes) -> None:
         """Bytes of the answer's body as on the wire, split anywhere."""
         if self._known or self._whole_bytes < _UNKNOWN_BYTES:
-            self._decoded(self._decoder.feed(data))
+            for piece in self._decoder.pieces(data):
+                for start in range(0, len(piece), _PIECE):
+                    self._decoded(piece[start : start + _PIECE])
 
     def finish(self) -> Understanding:
         """All that was found."""
@@ -165,8 +169,9 @@ class Reading:
             return
         if self._start is not None:
             data = self._start + data
-            framing = self._framing(data.removeprefix(_BOM).lstrip())
-            self._start = data if framing is None else None
+            start = data.removeprefix(_BOM).lstrip()
+            framing = self._framing(start)
+            self._start = start if framing is None else None
             if framing is None:
                 return
             self._events = framing()

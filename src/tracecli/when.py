@@ -29,3 +29,17 @@ def moment(text: str, now: dt.datetime, zone: dt.tzinfo | None = None) -> dt.dat
         raise ValueError(f"{text!r} is before the year 1 or after 9999") from None
     except ValueError:
         raise ValueError(f"{text!r} is no moment; write {FORMS}") from None
+
+
+def duration(text: str) -> dt.timedelta:
+    """How long `text` says: `30s`, `15m`, `2h`, `7d`, `2w`.
+
+    Raises ValueError, one sentence, for anything else.
+    """
+    named = _AGO.fullmatch(text.strip().lower())
+    if named is None:
+        raise ValueError(f"{text!r} is no duration; write 30s, 15m, 2h, 7d or 2w")
+    try:
+        return dt.timedelta(**{_UNITS[named["unit"]]: int(named["number"])})
+    except OverflowError:
+        raise ValueError(f"{text!r} is too long") from None

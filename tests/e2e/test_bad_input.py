@@ -92,7 +92,7 @@ def test_a_broken_policy_at_the_start(place: Place, name: str, text: str, words:
 def test_a_missing_policy_folder(place: Place) -> None:
     """A policy folder that has no default policy is named, with what to put there."""
     (place.policies / "default.toml").unlink()
-    assert_said(refused(place, 3, "proxy", "--listen", "127.0.0.1:0"), str(place.policies), "tracing = true")
+    assert_said(refused(place, 3, "proxy", "--listen", "127.0.0.1:0"), str(place.policies), "an empty file will do")
 
 
 def test_a_port_in_use(place: Place) -> None:

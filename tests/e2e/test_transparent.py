@@ -26,6 +26,7 @@ from tests.support import answers
 from tests.support.commands import BIN, ROOT, environment
 from tests.support.proxies import Place, end_ingest, launch
 from tests.support.standin import TRUSTED_NAMES
+from tests.support.waiting import wait_until
 
 CLIENT, CLIENT_SIDE, PROVIDER_SIDE, PROVIDER = "10.77.1.2", "10.77.1.1", "10.77.2.1", "10.77.2.2"
 PORT = 8080
@@ -66,6 +67,15 @@ FETCH = """
 import sys
 import httpx2
 print(httpx2.post(sys.argv[1], json={"model": "gpt-4o-mini"}, headers={"X-Tracecli-User": sys.argv[2]}).text)
+"""
+FETCH_CACHED = """
+import sys
+import httpx2
+headers = {"X-Tracecli-User": sys.argv[2], "X-Cached": "yes"}
+body = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "again?"}]}
+answer = httpx2.post(sys.argv[1], json=body, headers=headers)
+print(answer.status_code, answer.headers.get("cache-status"))
+print(answer.text)
 """
 KNOCK = f"""
 import socket
@@ -258,3 +268,22 @@ def test_the_proxys_own_port(network: Network, user: str) -> None:
     network.as_client(KNOCK)
     assert asked(network, user, "plain") == {"text": answers.TEXT}
     assert network.only_row(user)["outcome"] == "complete"
+
+
+def test_a_hit_opens_no_connection(network: Network, user: str) -> None:
+    """What was answered before is answered while there is no way to the provider at all."""
+    network.policy("cached", '[match]\nX-Cached = "yes"\n[cache]\nmode = "on"\n')
+    url = "https://api.openai.com/v1/chat/completions"
+
+    def told() -> str:
+        return network.as_client(FETCH_CACHED, url, user).splitlines()[0]
+
+    wait_until(lambda: told().startswith("200 tracecli; hit"), "a hit")
+    provider = f"{network.name}-provider"
+    run("ip", "-n", provider, "link", "set", "eth0", "down")
+    try:
+        assert told().startswith("200 tracecli; hit")
+    finally:
+        run("ip", "-n", provider, "link", "set", "eth0", "up")
+        run("ip", "-n", provider, "route", "replace", "default", "via", PROVIDER_SIDE)
+    assert network.rows(user)[0]["cache_status"] == "hit"

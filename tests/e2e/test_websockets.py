@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import json
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import openai
 import pytest
 from wsproto.connection import Connection, ConnectionType
 from wsproto.events import CloseConnection, Event, TextMessage
 
+from tests.support import answers
 from tests.support.commands import BIN, ROOT, opened
-from tests.support.proxies import Place, end_ingest, launch
+from tests.support.proxies import Place, Proxy, end_ingest, launch
 from tests.support.waiting import wait_until
 
 HOST = "realtime.test"
@@ -178,3 +181,140 @@ def test_each_call_on_a_socket_is_recorded(provider: RealtimeProvider, tmp_path:
         process.wait(20)
         end_ingest(place.home)
     assert "Traceback" not in place.said()
+
+
+# The official client, which takes its proxy and its authorities from the environment as all its calls do.
+
+KEY = "sk-standin-0123456789abcdef"
+PROMPTS = ["What is the capital of France?", "And since when?"]
+
+
+def named(user: str) -> dict[str, Any]:
+    return {"api_key": KEY, "max_retries": 0, "default_headers": {"X-Tracecli-User": user}}
+
+
+def realtime(user: str, options: Any) -> list[str]:
+    """Two calls on one socket of the realtime API; returns the texts."""
+    texts = []
+    with (
+        openai.OpenAI(**named(user)) as client,
+        client.realtime.connect(model="gpt-realtime", websocket_connection_options=options) as connection,
+    ):
+        for prompt in PROMPTS:
+            connection.conversation.item.create(item=user_item(prompt))
+            connection.response.create()
+            text = ""
+            for event in connection:
+                if event.type == "response.output_text.delta":
+                    text += event.delta
+                elif event.type == "response.done":
+                    break
+            texts.append(text)
+    return texts
+
+
+def realtime_async(user: str, options: Any) -> list[str]:
+    async def talk() -> list[str]:
+        texts = []
+        async with (
+            openai.AsyncOpenAI(**named(user)) as client,
+            client.realtime.connect(model="gpt-realtime", websocket_connection_options=options) as connection,
+        ):
+            for prompt in PROMPTS:
+                await connection.conversation.item.create(item=user_item(prompt))
+                await connection.response.create()
+                text = ""
+                async for event in connection:
+                    if event.type == "response.output_text.delta":
+                        text += event.delta
+                    elif event.type == "response.done":
+                        break
+                texts.append(text)
+        return texts
+
+    return asyncio.run(talk())
+
+
+def responses(user: str, options: Any) -> list[str]:
+    """The same of the Responses API."""
+    texts = []
+    with (
+        openai.OpenAI(**named(user)) as client,
+        client.responses.connect(websocket_connection_options=options) as connection,
+    ):
+        for prompt in PROMPTS:
+            connection.response.create(model="gpt-4o-mini", input=prompt)
+            for event in connection:
+                if event.type == "response.completed":
+                    texts.append(event.response.output_text)
+                    break
+    return texts
+
+
+def responses_async(user: str, options: Any) -> list[str]:
+    async def talk() -> list[str]:
+        texts = []
+        async with (
+            openai.AsyncOpenAI(**named(user)) as client,
+            client.responses.connect(websocket_connection_options=options) as connection,
+        ):
+            for prompt in PROMPTS:
+                await connection.response.create(model="gpt-4o-mini", input=prompt)
+                async for event in connection:
+                    if event.type == "response.completed":
+                        texts.append(event.response.output_text)
+                        break
+        return texts
+
+    return asyncio.run(talk())
+
+
+def user_item(prompt: str) -> Any:
+    return {"type": "message", "role": "user", "content": [{"type": "input_text", "text": prompt}]}
+
+
+REALTIME = {"operation": "realtime", "request_model": "gpt-realtime"}
+RESPONSES = {"operation": "chat", "request_model": "gpt-4o-mini"}
+
+
+@pytest.mark.parametrize(
+    ("talk", "options", "path", "wanted"),
+    [
+        (realtime, {}, "/v1/realtime", REALTIME),
+        (realtime, {"compression": "deflate"}, "/v1/realtime", REALTIME),
+        (realtime_async, {}, "/v1/realtime", REALTIME),
+        (responses, {}, "/v1/responses", RESPONSES),
+        (responses_async, {"compression": "deflate"}, "/v1/responses", RESPONSES),
+    ],
+)
+def test_openai_client(
+    proxy: Proxy,
+    user: str,
+    monkeypatch: pytest.MonkeyPatch,
+    talk: Callable[[str, Any], list[str]],
+    options: dict[str, str],
+    path: str,
+    wanted: dict[str, str],
+) -> None:
+    """The openai client talks as without a proxy; each call on its socket is recorded with its own prompt and usage."""
+    wait_until(proxy.bundle.exists, "the bundle of certificate authorities")
+    monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+    monkeypatch.setenv("SSL_CERT_FILE", str(proxy.bundle))
+    assert talk(user, options) == [answers.TEXT] * 2
+    rows = wait_until(lambda: found if len(found := proxy.rows(user)) == 2 else None, "two exchanges")
+    for number, row in enumerate(reversed(rows), start=1):
+        one = proxy.opened(row["id"])
+        assert {name: one[name] for name in wanted} == wanted
+        assert (one["host"], one["path"].partition("?")[0], one["status"]) == ("api.openai.com", path, 101)
+        assert (one["outcome"], one["stream"], one["flags"]) == ("complete", True, [])
+        assert (one["response_id"], one["completion"]) == (f"resp_standin{number}", answers.TEXT)
+        assert (one["input_tokens"], one["output_tokens"]) == (1500, 200 * number)
+        assert (one["cache_read_input_tokens"], one["reasoning_output_tokens"]) == (1024, 64)
+        assert [prompt in str(one["input_messages"]) for prompt in PROMPTS] == [number == 1, number == 2]
+        assert KEY not in json.dumps(one)
+    assert len({row["session"] for row in rows}) == 1
+    [cost, twice] = [row["cost_usd"] for row in reversed(rows)]
+    assert cost and twice and cost != twice
+    opening = [received for received in proxy.standin.received[path] if received.header("upgrade")][-1]
+    assert ("permessage-deflate" in (opening.header("sec-websocket-extensions") or "")) is bool(options)
+    assert not any(name.lower().startswith("x-tracecli") for name, _ in opening.headers)

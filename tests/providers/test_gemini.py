@@ -155,6 +155,15 @@ def test_a_stream_without_its_end() -> None:
     assert (cut.completion, cut.flags, cut.understood) == ("Hello", ["no_end_event"], True)
 
 
+def test_a_stream_of_many_candidates() -> None:
+    """A stream is over when each candidate has its reason, given once or again; thousands of them take no hours."""
+    begun = [{"candidates": [candidate({"text": "a"}, index=index)]} for index in range(20_000)]
+    ends = [{"candidates": [candidate(index=index, finishReason="STOP")]} for index in range(20_000)]
+    found = streamed(FORMAT, *begun, *ends, path=STREAM_PATH)
+    assert (len(found.output_messages), found.finish_reasons, found.flags) == (20_000, ["STOP"] * 20_000, [])
+    assert streamed(FORMAT, *begun[:2], ends[0], ends[0], path=STREAM_PATH).flags == ["no_end_event"]
+
+
 @pytest.mark.parametrize(
     ("raw", "usage"),
     [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tracecli.capture import Capture, Recorder, RequestHead
 from tracecli.exchange import Captured
-from tracecli.policy.rules import PolicyFile, PolicySet, UserFile
+from tracecli.policy.rules import PolicySet
 from tracecli.providers.hosts import Hosts
 
 KEY = "sk-proj-0123456789abcdefghij"
@@ -22,12 +22,8 @@ class Spool(list[Captured]):
 def recorder_into(spool: Spool) -> Recorder:
     """A recorder with a policy for each of the users `metered`, `nothing` and `small`, and the default for others."""
     policies = PolicySet(
-        {"default": PolicyFile(), "small": PolicyFile(max_body_bytes=10)},
-        {
-            "metered": UserFile(tracing=False),
-            "nothing": UserFile(tracing=False, metering=False),
-            "small": UserFile(policy="small"),
-        },
+        {"default": {}, "small": {"max_body_bytes": 10}},
+        {"metered": {"tracing": False}, "nothing": {"tracing": False, "metering": False}, "small": {"policy": "small"}},
     )
     return Recorder(
         lane="flows",
@@ -48,7 +44,9 @@ def head(
 
 
 def begun(recorder: Recorder, request: RequestHead, now: float = 100.0) -> Capture:
-    """The capture of a request that is recorded."""
+    """The capture of a request that is recorded, before its body passes."""
     capture = recorder.begin(request, now).capture
     assert capture is not None
+    assert capture.decide(None) is None
+    assert not capture.ignored
     return capture

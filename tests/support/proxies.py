@@ -75,6 +75,10 @@ class Place:
         wait_until(lambda: not list(self.home.glob("spool/*")), "ingest to take everything")
         return row
 
+    def opened(self, reference: str) -> JsonRow:
+        """One record, opened."""
+        return commands.opened(self.home, reference)
+
     def only_opened(self, user: str) -> JsonRow:
         """The one record of a user, opened."""
         return commands.only_opened(self.home, user)
@@ -233,7 +237,7 @@ def ingest_processes(home: Path) -> list[int]:
 
 def _proxies(home: Path) -> list[int]:
     """The proxies of a home that are running."""
-    pids = [int(path.stem.removeprefix("proxy-")) for path in home.glob("proxy-*.json")]
+    pids = [int(path.stem.removeprefix("proxy-")) for path in home.glob("proxy-[0-9]*.json")]
     return [pid for pid in pids if Path(f"/proc/{pid}").exists()]
 
 

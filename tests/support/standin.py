@@ -1,8 +1,8 @@
 """A provider on this machine: TLS, HTTP/1.1 and HTTP/2, and as patient, slow or broken as a test wants it.
 
-It answers for every name that its certificates hold, by path: chat completions, responses, embeddings, messages, and a
-few things that are no model calls. A request that names a script in `X-Standin-Script` is answered by that test's own
-handler instead. Every request is kept as it arrived.
+It answers for every name that its certificates hold, by path: chat completions, responses, embeddings, messages, the
+WebSockets of realtime and responses, and a few things that are no model calls. A request that names a script in
+`X-Standin-Script` is answered by that test's own handler instead. Every request is kept as it arrived.
 
 `python -m tests.support.standin HOST PORT CERTIFICATE` runs it alone, for a network namespace.
 """
@@ -20,7 +20,7 @@ import struct
 import sys
 import threading
 from collections import defaultdict
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -30,6 +30,9 @@ from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.events import ConnectionTerminated, DataReceived, RequestReceived, StreamEnded, StreamReset
 from h2.exceptions import ProtocolError
+from wsproto import ConnectionType, WSConnection
+from wsproto.events import AcceptConnection, CloseConnection, Request, TextMessage
+from wsproto.extensions import PerMessageDeflate
 
 from tests.support import answers
 from tests.support.waiting import PATIENCE_S, Gate
@@ -248,7 +251,7 @@ async def _serve_http1(reader: asyncio.StreamReader, writer: asyncio.StreamWrite
             body = await _chunked(reader)
         else:
             body = await reader.readexactly(int(known.get("content-length", "0")))
-        reply = _Http1Reply(writer)
+        reply = _WebSocket(reader, writer) if known.get("upgrade", "").lower() == "websocket" else _Http1Reply(writer)
         await handler(Received(method, path, headers, body, protocol), reply)
         if not reply.ended or known.get("connection", "").lower() == "close":
             return
@@ -296,6 +299,41 @@ class _Http1Reply:
         own: socket.socket = self._writer.get_extra_info("socket")
         own.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._writer.transport.abort()
+
+
+class _WebSocket(_Http1Reply):
+    """A request to open a WebSocket, which a handler may accept."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        super().__init__(writer)
+        self._reader = reader
+        self._frames = WSConnection(ConnectionType.SERVER)
+
+    async def accept(self, received: Received) -> None:
+        """Open it, with compression if the client wants it."""
+        headers = [(name.encode(), value.encode()) for name, value in received.headers]
+        self._frames.initiate_upgrade_connection(headers, received.path)
+        [asked] = self._frames.events()
+        assert isinstance(asked, Request)
+        self._writer.write(self._frames.send(AcceptConnection(extensions=[PerMessageDeflate()])))
+
+    async def say(self, message: dict[str, Any]) -> None:
+        self._writer.write(self._frames.send(TextMessage(json.dumps(message))))
+        await self._writer.drain()
+
+    async def heard(self) -> AsyncIterator[dict[str, Any]]:
+        """What the client says, until it leaves."""
+        text = ""
+        while data := await self._reader.read(1 << 16):
+            self._frames.receive_data(data)
+            for event in self._frames.events():
+                if isinstance(event, CloseConnection):
+                    self._writer.write(self._frames.send(event.response()))
+                elif isinstance(event, TextMessage):
+                    text += event.data
+                    if event.message_finished:
+                        yield json.loads(text)
+                        text = ""
 
 
 # HTTP/2
@@ -382,6 +420,9 @@ class _Http2Reply:
 
 async def answer(received: Received, reply: Reply, *, gap_s: float = 0.002) -> None:
     """Answer by path, as a provider would; the events of a stream are `gap_s` apart, each a piece of its own."""
+    if isinstance(reply, _WebSocket):
+        await _converse(received, reply)
+        return
     asked = received.json()
     stream = asked.get("stream") is True
     match received.path.partition("?")[0]:
@@ -410,6 +451,47 @@ async def answer(received: Received, reply: Reply, *, gap_s: float = 0.002) -> N
             await send(reply, b"<html><body>a web page</body></html>", [("Content-Type", "text/html")])
         case _:
             await send_json(reply, {"ok": True})
+
+
+async def _converse(received: Received, socket: _WebSocket) -> None:
+    """Answer each `response.create` on a WebSocket."""
+    await socket.accept(received)
+    events = _response_events
+    if received.path.startswith("/v1/realtime"):
+        events = _realtime_events
+        await socket.say({"type": "session.created", "session": {"type": "realtime", "model": "gpt-realtime"}})
+    calls = itertools.count(1)
+    async for message in socket.heard():
+        if message["type"] == "response.create":
+            for event in events(next(calls)):
+                await socket.say(event)
+
+
+def _response_events(number: int) -> list[dict[str, Any]]:
+    """The answer to the n-th call on a socket: its name ends in n, and it has n times the output."""
+    usage = answers.RESPONSES_USAGE | {"output_tokens": 200 * number, "total_tokens": 1500 + 200 * number}
+    events = answers.response_stream()
+    for event in events:
+        if response := event.get("response"):
+            event["response"] = response | {"id": f"resp_standin{number}", "usage": response["usage"] and usage}
+    return events
+
+
+def _realtime_events(number: int) -> list[dict[str, Any]]:
+    """The same in the words of the realtime API: https://platform.openai.com/docs/api-reference/realtime-server-events"""
+    usage = answers.RESPONSES_USAGE | {"output_tokens": 200 * number, "total_tokens": 1500 + 200 * number}
+    usage["input_token_details"] = usage.pop("input_tokens_details")
+    usage["output_token_details"] = usage.pop("output_tokens_details")
+    response = {"id": f"resp_standin{number}", "object": "realtime.response", "status": "in_progress", "output": []}
+    place = {"response_id": response["id"], "item_id": f"item_standin{number}", "output_index": 0, "content_index": 0}
+    content = [{"type": "output_text", "text": answers.TEXT}]
+    item = {"id": place["item_id"], "type": "message", "status": "completed", "role": "assistant", "content": content}
+    return [
+        {"type": "response.created", "response": response},
+        *({"type": "response.output_text.delta", **place, "delta": piece} for piece in answers.pieces(answers.TEXT, 8)),
+        {"type": "response.output_text.done", **place, "text": answers.TEXT},
+        {"type": "response.done", "response": response | {"status": "completed", "output": [item], "usage": usage}},
+    ]
 
 
 async def send(reply: Reply, body: bytes, headers: Pairs, status: int = 200) -> None:

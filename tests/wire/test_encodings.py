@@ -7,7 +7,7 @@ import itertools
 import random
 import tracemalloc
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import brotli  # type: ignore[import-untyped]
 import pytest
@@ -85,21 +85,24 @@ def test_split_anywhere(case: str, cuts: list[int]) -> None:
     assert in_pieces(encoding, [body[a:b] for a, b in itertools.pairwise(edges)]) == (PLAIN, None)
 
 
-def in_blocks(encode: Callable[[bytes], bytes], flush: Callable[[], bytes], end: Callable[[], bytes]) -> bytes:
-    """PLAIN as a server streams it: what it has is flushed now and then, so that it can be decoded."""
-    blocks = [encode(PLAIN[start : start + 1000]) + flush() for start in range(0, len(PLAIN), 1000)]
-    return b"".join(blocks) + end()
+def flushed(encoding: str, blocks: Iterable[bytes]) -> bytes:
+    """A body as a server streams it: what it has is flushed after each block, so that it can be decoded."""
+    encode: Callable[[bytes], bytes]
+    flush: Callable[[], bytes]
+    if encoding == "br":
+        compressor = brotli.Compressor(quality=4)
+        encode, flush, end = compressor.process, compressor.flush, compressor.finish
+    elif encoding == "zstd":
+        frame = zstandard.ZstdCompressor().compressobj()
+        encode, flush, end = frame.compress, lambda: frame.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK), frame.flush
+    else:
+        deflate = zlib.compressobj(wbits={"gzip": 31, "deflate": 15}[encoding])
+        encode, flush, end = deflate.compress, lambda: deflate.flush(zlib.Z_SYNC_FLUSH), deflate.flush
+    return b"".join([encode(block) + flush() for block in blocks]) + bytes(end())
 
 
 def streamed(encoding: str) -> bytes:
-    if encoding == "br":
-        compressor = brotli.Compressor()
-        return in_blocks(compressor.process, compressor.flush, compressor.finish)
-    if encoding == "zstd":
-        frame = zstandard.ZstdCompressor().compressobj()
-        return in_blocks(frame.compress, lambda: frame.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK), frame.flush)
-    deflate = zlib.compressobj(wbits={"gzip": 31, "deflate": 15}[encoding])
-    return in_blocks(deflate.compress, lambda: deflate.flush(zlib.Z_SYNC_FLUSH), deflate.flush)
+    return flushed(encoding, (PLAIN[start : start + 1000] for start in range(0, len(PLAIN), 1000)))
 
 
 streams = pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "zstd"])
@@ -180,6 +183,28 @@ def test_bombs_are_not_blown_up(encoding: str, compress: Callable[[bytes], bytes
     tracemalloc.stop()
     assert (len(decoded), error) == (1 << 20, "too large")
     assert peak < 32 << 20
+
+
+@streams
+def test_what_no_body_decodes_to_is_cut(encoding: str) -> None:
+    """Under a limit that leaves room, a body of nothing but repetition is cut all the same, at a share of its size."""
+    bomb = flushed(encoding, [bytes(1 << 20)] * 100)
+    sizes: list[int] = []
+    decoder = Decoder(encoding, 1 << 30)
+    for start in range(0, len(bomb), 1000):
+        sizes += map(len, decoder.pieces(bomb[start : start + 1000]))
+    decoder.finish()
+    assert decoder.error == "too large"
+    assert 8 << 20 <= sum(sizes) <= (8 << 20) + 200 * len(bomb)
+    assert max(sizes) <= 16 << 20
+
+
+@streams
+def test_the_most_even_stream_is_no_bomb(encoding: str) -> None:
+    """A model that repeats one token to the end, in events that are all alike, is read to the end."""
+    event = b"data: " + b'{"choices": [{"index": 0, "delta": {"content": " a"}}]}'.ljust(800) + b"\n\n"
+    decoded, error = decode(encoding, flushed(encoding, [event] * 20_000))
+    assert (len(decoded), error) == (20_000 * len(event), None)
 
 
 @settings(deadline=None)

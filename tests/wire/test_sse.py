@@ -107,6 +107,16 @@ def test_a_line_without_end_stays_small() -> None:
     assert sum(map(len, decoder._tail)) <= 1000
 
 
+@pytest.mark.parametrize("line", [b"data\n", b"data:\n", b"data:xy\n"])
+def test_an_event_of_short_lines_stays_small(line: bytes) -> None:
+    """Lines that hold next to nothing still take memory each: an event of very many is too large, and is left out."""
+    decoder = SseDecoder(max_event_bytes=10_000)
+    assert decoder.feed(line * 100_000) == []
+    assert len(decoder._data) <= 10_000 // 40 + 1
+    assert decoder.feed(b"\ndata: b\n\n") == [message("b")]
+    assert decoder.dropped == 1
+
+
 @settings(deadline=None)
 @given(st.lists(st.binary(max_size=40), max_size=8))
 def test_arbitrary_bytes(pieces: list[bytes]) -> None:

@@ -26,11 +26,18 @@ SECTIONS = {
         "ingest": "Load recorded exchanges from the spool into the store.",
     },
     "Reading": {"usage": "Look at what was recorded: requests, tokens, cost."},
+    "Policies": {
+        "policy": "Say what is recorded and cached, and of whom.",
+        "cache": "See what the response cache holds and saves, and what it would.",
+        "user": "Register users who prove to the proxy who they are.",
+    },
     "Cost": {
         "prices": "Show the prices in use, and where they are from.",
         "reprice": "Work out stored costs again, with the prices that hold now.",
         "reparse": "Read stored requests and answers again, as a new one would be.",
     },
+    "Keeping": {"retention": "Say for how long records are kept, and remove what is over."},
+    "Help": {"doctor": "Look for what is broken, and say how to mend it."},
 }
 """The commands as `--help` lists them: the first sentence of each one's own help, kept here to import none of them.
 
@@ -45,6 +52,7 @@ EXIT_CODES = {
     4: "no recorded request matches, or several do",
     5: "the home folder or the database cannot be used",
     6: "the proxy cannot start",
+    7: "doctor found something broken",
     130: "interrupted",
 }
 

@@ -89,6 +89,15 @@ def changes(found: Changes) -> None:
         _write("".join(f"{line}\n" for line in plain(found)))
 
 
+def listing(people: Iterable[RenderableType], lines: Iterable[str]) -> None:
+    """Write something for people, or in a pipe as lines; what is not needed is not asked for."""
+    console = _console()
+    if console.is_terminal:
+        _show(console, people)
+    else:
+        _write("".join(f"{line}\n" for line in lines))
+
+
 def say(text: str) -> None:
     """Tell the user something on standard error; the text may hold recorded or typed values."""
     if sys.stderr is not None:

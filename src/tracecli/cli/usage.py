@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import datetime as dt
+
 import click
 from click.core import ParameterSource
 
 from tracecli import config
 from tracecli.cli import output
+from tracecli.cli.arguments import moment
 
 _NOTHING_YET = """\
 Nothing is recorded in {home} yet.
@@ -63,3 +66,28 @@ def show(context: click.Context, ref: str | None, as_json: bool, limit: int) -> 
         output.rows(rows, more=len(rows) == limit)
     else:
         output.say(_NOTHING_YET.format(home=home.root))
+
+
+@command.command("repeats")
+@click.option(
+    "--since", callback=moment, default="7d", show_default=True, metavar="WHEN", help="From then on: 7d, 2h or a date."
+)
+@click.option("--limit", type=click.IntRange(1, 10_000), default=20, show_default=True, metavar="N")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def repeats(since: dt.datetime, limit: int, as_json: bool) -> None:
+    """List the requests that were made most often, and what all but the first of them cost.
+
+    Requests are the same where the cache would say so, whoever made them; recorded without content, they do not count.
+    """
+    from tracecli.cache_report import counts
+
+    found = counts.repeats(config.home(), since, limit)
+    if as_json:
+        output.json([one.as_json() for one in found])
+        return
+    if not found:
+        output.say("No recorded request was made twice since then.")
+        return
+    from tracecli.tables import cache as tables
+
+    output.listing(tables.repeats(found, dt.datetime.now(dt.UTC)), tables.repeats_plain(found))

@@ -9,24 +9,33 @@ Rules of mitmproxy that shape this file (`docs/mitmproxy.md` has them with their
 
 from __future__ import annotations
 
+import asyncio
+import base64
+import contextlib
 import logging
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from mitmproxy import connection, ctx, http, tls
 from mitmproxy.net.tls import starts_like_tls_record
 from mitmproxy.proxy import commands, events, layer, layers, mode_specs, server_hooks
 from mitmproxy.proxy.layers.quic import quic_parse_client_hello_from_datagrams
 
+from tracecli.cache.flights import Waiting
+from tracecli.cache.replay import Answer
 from tracecli.capture import Capture, Recorder, RequestHead
 from tracecli.exchange import Headers
+from tracecli.lanes.shortcut import Decided, Shortcut, nobody_wants_flows
+from tracecli.proxy_users import ProxyUsers
 from tracecli.sockets import Socket
 
 log = logging.getLogger(__name__)
 
-# A request up to this size is read whole before it goes on, as the cache will need it; a larger one streams through.
-WHOLE_REQUEST_BYTES = 1 << 20
+# A request up to this size is read whole before it goes on, as policies and cache need it; a larger one streams.
+WHOLE_REQUEST_BYTES = 4 << 20
+# An identical request in flight is waited for no longer than a slow model thinks.
+_MAX_WAIT_S = 600.0
 _DNS_PORTS = (53, 5353)
 _HTTP1 = b"http/1.1"
 _CLIENT_LEFT = ("Client disconnected", "stream reset by client", "stream closed by client")
@@ -37,6 +46,11 @@ class FlowsLane:
 
     def __init__(self) -> None:
         self.recorder: Recorder | None = None
+        self.proxy_users: ProxyUsers | None = None
+        self._users: dict[str, str] = {}
+        self._shortcuts: dict[str, Shortcut] = {}
+        self._handed: dict[str, Decided] = {}
+        self._acts: dict[str, Answer | Waiting | None] = {}
         self._live: dict[str, Capture] = {}
         self._sockets: dict[str, Socket] = {}
 
@@ -66,6 +80,26 @@ class FlowsLane:
             first = data.data_client()
             if len(first) >= 3 and not starts_like_tls_record(first) and not self._plain_provider(context):
                 data.layer = layers.TCPLayer(context, ignore=True)
+
+    def http_layer_chosen(self, data: layer.NextLayer) -> None:
+        """After mitmproxy has chosen its HTTP layer: put the short cut above it, where that may be."""
+        if isinstance(data.layer, layers.HttpLayer):
+            data.layer = self._with_shortcut(data.layer)
+
+    def _with_shortcut(self, inner: layers.HttpLayer) -> layer.Layer:
+        """mitmproxy's HTTP layer, with the short cut for hits above it where that may be."""
+        above, recorder = inner.context, self.recorder
+        client = above.client
+        if recorder is None or not recorder.policies.uses_cache or not client.tls_established or not client.sni:
+            return inner
+        if client.alpn not in (None, b"", _HTTP1) or isinstance(client.proxy_mode, mode_specs.ReverseMode):
+            return inner
+        if not above.server.address or not recorder.wants(client.sni, above.server.address[1]):
+            return inner
+        if not nobody_wants_flows(self):
+            return inner
+        made = self._shortcuts[client.id] = Shortcut(above, inner, self, WHOLE_REQUEST_BYTES)
+        return made
 
     def _plain_provider(self, context: object) -> bool:
         address = context.server.address  # type: ignore[attr-defined]
@@ -107,30 +141,129 @@ class FlowsLane:
         if address[1] in ports and _is_this_machine(address[0]):
             data.server.error = "tracecli: refusing to connect the proxy to itself"
 
+    # Who asks
+
+    def http_connect(self, flow: http.HTTPFlow) -> None:
+        """A client opens a tunnel; the user and secret of its proxy URL come with it, and hold for the connection."""
+        user = self._authenticated(flow)
+        if user is not None:
+            self._users[flow.client_conn.id] = user
+
+    def client_disconnected(self, client: connection.Client) -> None:
+        """Forget whose connection it was."""
+        self._users.pop(client.id, None)
+        self._shortcuts.pop(client.id, None)
+        if handed := self._handed.pop(client.id, None):
+            _let_go(handed)
+
+    def user_of(self, client: str) -> str | None:
+        """Who the proxy authenticated on a connection."""
+        return self._users.get(client)
+
+    def hand_over(self, client: str, decided: Decided) -> None:
+        """Take what was decided about the next request of a client."""
+        self._handed[client] = decided
+
+    def _authenticated(self, flow: http.HTTPFlow) -> str | None:
+        """The user that a request to the proxy proves to be; wrong credentials are refused with status 407.
+
+        Without registered users, what a client sends is ignored: it proves nothing. With mitmproxy's own `proxyauth`,
+        that one decides.
+        """
+        if found := flow.metadata.get("proxyauth"):
+            return str(found[0])
+        if not isinstance(flow.client_conn.proxy_mode, mode_specs.RegularMode | mode_specs.UpstreamMode):
+            return None
+        given = flow.request.headers.pop("proxy-authorization", None)
+        if given is None or ctx.options.proxyauth or self.proxy_users is None or not self.proxy_users.any:
+            return None
+        with contextlib.suppress(ValueError):
+            user, _, secret = base64.b64decode(given.partition(" ")[2]).decode().partition(":")
+            if self.proxy_users.check(user, secret):
+                return user
+        flow.response = http.Response.make(
+            407,
+            b"tracecli: unknown proxy user or wrong secret; see `tracecli user list`\n",
+            {"Proxy-Authenticate": 'Basic realm="tracecli"', "Content-Type": "text/plain"},
+        )
+        return None
+
     # What is recorded
 
     def requestheaders(self, flow: http.HTTPFlow) -> None:
-        """Decide about a request, and take our own headers out before anything goes upstream."""
+        """Look at a request's head, and take our own headers out before anything goes upstream."""
         request = flow.request
         request.headers.pop("proxy-connection", None)
+        user = self._users.get(flow.client_conn.id)
+        if user is None and request.scheme == "http":
+            user = self._authenticated(flow)
+        if flow.response is not None:
+            return
         if self.recorder is None:
             request.stream = True
             return
-        verdict = self.recorder.begin(_head(flow), time.monotonic())
+        decided = self._handed.pop(flow.client_conn.id, None)
+        if decided is not None and decided.path != request.path:
+            _let_go(decided)
+            decided = None
+        if decided is None:
+            verdict = self.recorder.begin(_head(flow, user), time.monotonic())
+        else:
+            verdict = decided.verdict
+            self._acts[flow.id] = decided.action
         for name in verdict.remove:
             request.headers.pop(name, None)
         if verdict.capture is None:
             request.stream = True
             return
-        self._live[flow.id] = verdict.capture
-        if not _is_small(request.headers):
-            request.stream = _tee(verdict.capture.request_data)
+        self._live[flow.id] = capture = verdict.capture
+        if decided is None and not _is_small(request):
+            action = capture.decide(None)
+            if isinstance(action, Answer):
+                self._answer(flow, capture, action)
+            else:
+                request.stream = _tee(capture.request_data)
 
-    def request(self, flow: http.HTTPFlow) -> None:
-        """The request is whole; if it was not streamed, this is the first that is seen of its body."""
+    def request(self, flow: http.HTTPFlow) -> Awaitable[None] | None:
+        """The request is whole: decide what applies to it, and whether it has been answered before."""
         capture = self._live.get(flow.id)
-        if capture and not flow.request.stream and flow.request.raw_content:
-            capture.request_data(flow.request.raw_content)
+        if capture is None or flow.request.stream:
+            return None
+        body = flow.request.raw_content or b""
+        if flow.response is not None:  # another addon has answered
+            if flow.id not in self._acts:
+                capture.decide(None)
+                capture.request_data(body)
+            return None
+        action = self._acts.pop(flow.id) if flow.id in self._acts else capture.decide(body)
+        if isinstance(action, Waiting):
+            return self._wait(flow, capture, action)
+        self._answer(flow, capture, action)
+        return None
+
+    def _answer(self, flow: http.HTTPFlow, capture: Capture, answer: Answer | None) -> None:
+        """Give an answer of ours, if there is one; the hooks of answers then see it like any other."""
+        if answer is not None:
+            headers = [
+                (name.encode(errors="surrogateescape"), value.encode(errors="surrogateescape"))
+                for name, value in answer.headers
+            ]
+            flow.response = http.Response(
+                b"HTTP/1.1", answer.status, b"", http.Headers(headers), answer.body, None, time.time(), None
+            )
+        if capture.ignored:
+            del self._live[flow.id]
+
+    async def _wait(self, flow: http.HTTPFlow, capture: Capture, waiting: Waiting) -> None:
+        """Wait for the answer of an identical request; other flows go on meanwhile."""
+        woken = asyncio.get_running_loop().create_future()
+        waiting.on_wake(lambda: None if woken.done() else woken.set_result(None))
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_MAX_WAIT_S):
+                    await woken
+        finally:
+            self._answer(flow, capture, capture.resume())
 
     def responseheaders(self, flow: http.HTTPFlow) -> None:
         """The answer begins: pass it on piece by piece."""
@@ -141,7 +274,9 @@ class FlowsLane:
         if capture is None:
             response.stream = True
             return
-        capture.response_head(response.status_code, _pairs(response.headers), time.monotonic())
+        added = capture.response_head(response.status_code, _pairs(response.headers), time.monotonic())
+        for name, value in added:
+            response.headers.add(name, value)
         response.stream = _tee(lambda data: capture.response_data(data, time.monotonic()))
         if (
             response.http_version.startswith(("HTTP/2", "HTTP/3"))
@@ -153,20 +288,28 @@ class FlowsLane:
 
     def response(self, flow: http.HTTPFlow) -> None:
         """The answer passed whole. A WebSocket goes on, and ends in `websocket_end`."""
+        self._free(flow)
         if flow.websocket is None and (capture := self._live.pop(flow.id, None)):
             now = time.monotonic()
             if flow.response and flow.response.raw_content:  # a body that mitmproxy did not stream, as an empty one
                 capture.response_data(flow.response.raw_content, now)
-            capture.complete(now)
+            # The end of the answer goes out first; writing the record takes time that the client need not wait.
+            asyncio.get_running_loop().call_soon(capture.complete, now)
 
     def error(self, flow: http.HTTPFlow) -> None:
         """The client left, or upstream broke."""
+        self._free(flow)
+        self._acts.pop(flow.id, None)
         capture = self._live.pop(flow.id, None)
         if capture is None:
             return
         why = flow.error.msg if flow.error else "unknown error"
         end = capture.aborted if _client_left(flow, why) else capture.failed
         end(why, time.monotonic())
+
+    def _free(self, flow: http.HTTPFlow) -> None:
+        if shortcut := self._shortcuts.get(flow.client_conn.id):
+            shortcut.free = True
 
     def websocket_start(self, flow: http.HTTPFlow) -> None:
         """A WebSocket opened: from now on each call on it is an exchange."""
@@ -189,12 +332,29 @@ class FlowsLane:
             socket_.closed(by_client, f"the WebSocket was closed with code {code}", time.monotonic())
 
 
+class AfterMitmproxy:
+    """An addon for the end of the chain: hooks that have to come after mitmproxy's own."""
+
+    def __init__(self, lane: Callable[[], FlowsLane]) -> None:
+        self._lane = lane
+
+    def next_layer(self, data: layer.NextLayer) -> None:
+        """mitmproxy has chosen."""
+        self._lane().http_layer_chosen(data)
+
+
 class _Refuse(layer.Layer):
     """Closes the connection at once."""
 
     def _handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
         if isinstance(event, events.Start):
             yield commands.CloseConnection(self.context.client)
+
+
+def _let_go(decided: Decided) -> None:
+    """A request that was decided about and never came."""
+    if decided.verdict.capture is not None:
+        decided.verdict.capture.aborted("the client left", time.monotonic())
 
 
 def _tee(see: Callable[[bytes], None]) -> Callable[[bytes], bytes]:
@@ -211,7 +371,7 @@ def _tee(see: Callable[[bytes], None]) -> Callable[[bytes], bytes]:
     return tee
 
 
-def _head(flow: http.HTTPFlow) -> RequestHead:
+def _head(flow: http.HTTPFlow, user: str | None) -> RequestHead:
     request = flow.request
     return RequestHead(
         method=request.method,
@@ -221,6 +381,7 @@ def _head(flow: http.HTTPFlow) -> RequestHead:
         path=request.path,
         http_version=request.http_version,
         headers=_pairs(request.headers),
+        proxy_user=user,
     )
 
 
@@ -238,11 +399,14 @@ def _pairs(headers: http.Headers) -> Headers:
     ]
 
 
-def _is_small(headers: http.Headers) -> bool:
+def _is_small(request: http.Request) -> bool:
     """Whether a request is read whole before it goes on: of a known, moderate size, and no upload of parts."""
+    headers = request.headers
     if headers.get("content-type", "").startswith("multipart/"):
         return False
-    length = headers.get("content-length", "")
+    length = headers.get("content-length")
+    if length is None:
+        return request.method == "GET" and "transfer-encoding" not in headers
     return length.isdecimal() and int(length) <= WHOLE_REQUEST_BYTES
 
 

@@ -32,7 +32,7 @@ class AnthropicMessages(Reader):
     def request(self, body: Json) -> None:
         super().request(body)
         self.stream = body.get("stream") is True
-        self.claimed_user, self.session = _user(text(obj(body.get("metadata")).get("user_id")))
+        self.claimed_user, self.session = claude_user(text(obj(body.get("metadata")).get("user_id")))
         if self.keep:
             system = _parts(body.get("system"))
             self.input_messages = [{"role": "system", "parts": system}] if system else []
@@ -127,7 +127,7 @@ def usage_of(raw: Json) -> Usage | None:
     )
 
 
-def _user(user_id: str | None) -> tuple[str | None, str | None]:
+def claude_user(user_id: str | None) -> tuple[str | None, str | None]:
     """The user and the session in `metadata.user_id`: Claude Code puts both there, in one of two forms."""
     if user_id is None:
         return None, None

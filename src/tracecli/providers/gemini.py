@@ -45,6 +45,7 @@ class Gemini(Reader):
         self._usage: Json = {}
         self._block_reason: str | None = None
         self._candidates: dict[int, _Candidate] = {}
+        self._unfinished = 0
         self.request_model = asked_model(path)
         self.stream = ":stream" in path
 
@@ -68,8 +69,7 @@ class Gemini(Reader):
         for position, candidate in enumerate(objects(body.get("candidates"))):
             index = count(candidate.get("index"))
             self._candidate(position if index is None else index, candidate)
-        reasons = [candidate.finish_reason for candidate in self._candidates.values()]
-        self.ended = bool(self._block_reason or reasons) and None not in reasons
+        self.ended = bool(self._block_reason or self._candidates) and not self._unfinished
         return "candidates" in body or "usageMetadata" in body or "promptFeedback" in body
 
     def event(self, event: str, body: Json) -> bool:
@@ -78,8 +78,13 @@ class Gemini(Reader):
         return self.answer(body) or self.failed
 
     def _candidate(self, index: int, body: Json) -> None:
-        candidate = self._candidates.setdefault(index, _Candidate())
-        candidate.finish_reason = _finish_reason(body.get("finishReason")) or candidate.finish_reason
+        candidate = self._candidates.get(index)
+        if candidate is None:
+            candidate = self._candidates[index] = _Candidate()
+            self._unfinished += 1
+        if reason := _finish_reason(body.get("finishReason")):
+            self._unfinished -= candidate.finish_reason is None
+            candidate.finish_reason = reason
         for part in parts_of(body.get("content")):
             self.started = self.started or part["type"] not in ("text", "reasoning") or bool(part["content"])
             if self.keep:

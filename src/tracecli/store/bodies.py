@@ -1,148 +1,141 @@
-"""Bodies in Parquet files: columns id UUID, request_body BLOB, response_body BLOB, sorted by id, zstd.
+"""Bodies in Parquet files, sorted by id, zstd; their large parts are stored once, in files of their own.
 
-A file is written elsewhere, brought to the disk and renamed into `bodies/`; it counts once the table `body_file` names
-it. A file that the table does not name was left by a crash, and holds content: ingest removes it.
+Columns id UUID, request_body BLOB, request_parts UUID[], request_at BIGINT[], and the same of the response: the body is
+`request_body` with each of the parts at its offset (`parts.split`). Files of older versions have the bodies whole, and
+no such columns.
+
+A file is written elsewhere, brought to the disk and renamed into its folder; it counts once the table `body_file`, or
+`part_file`, names it. A file that no table names was left by a crash, and holds content: ingest removes it.
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
+import itertools
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 import duckdb
+import msgspec
 
-from tracecli.config import PRIVATE_FILE, Home
+from tracecli.config import Home
+from tracecli.errors import HomeError
 from tracecli.exchange import Captured, new_id
-from tracecli.store.connection import opened, transaction, without_pandas
+from tracecli.store import parquet, part_files
+from tracecli.store.connection import opened, transaction
+from tracecli.store.parts import Split, join, split
 
 # Many small files make each reading slow: so many are merged at once, as long as they are small.
 MERGE_FILES = 24
 SMALL_BYTES = 32 << 20
 
+# The rows of a new file.
+_GIVEN = """
+    SELECT unnest($1::UUID[]) AS id,
+        unnest($2::BLOB[]) AS request_body,
+        unnest(from_json($3, '[["UUID"]]')) AS request_parts,
+        unnest(from_json($4, '[["BIGINT"]]')) AS request_at,
+        unnest($5::BLOB[]) AS response_body,
+        unnest(from_json($6, '[["UUID"]]')) AS response_parts,
+        unnest(from_json($7, '[["BIGINT"]]')) AS response_at
+"""
+# The rows of files, also of older versions.
+_BODIES = """(
+    SELECT * FROM read_parquet($1, union_by_name => true)
+    UNION ALL BY NAME SELECT NULL::UUID[] AS request_parts, NULL::BIGINT[] AS request_at,
+        NULL::UUID[] AS response_parts, NULL::BIGINT[] AS response_at WHERE false
+)"""
+_SIDES = "request_body, request_at, request_parts::VARCHAR[], response_body, response_at, response_parts::VARCHAR[]"
+
 
 @dataclass(frozen=True)
-class BodyFile:
-    """A written file and the ids it holds."""
+class Written:
+    """The files of a round: of bodies, and of parts that they are the first to hold."""
 
-    name: str
-    min_id: str
-    max_id: str
-    rows: int
-    bytes: int
+    bodies: parquet.File
+    parts: list[part_files.PartFile]
 
 
-def write(home: Home, captured: Sequence[Captured]) -> BodyFile | None:
-    """Write the bodies of traced exchanges to a new file; None if there are none."""
+def write(home: Home, captured: Sequence[Captured]) -> Written | None:
+    """Write the bodies of traced exchanges to new files; None if there are none.
+
+    Only for the one process that ingests: what it finds stored must stay until `add`.
+    """
     traced = sorted((one for one in captured if one.exchange.traced), key=lambda one: one.exchange.id)
     if not traced:
         return None
     ids = [one.exchange.id for one in traced]
-    columns: list[list[str] | list[bytes]] = [
-        ids,
-        [one.request_body for one in traced],
-        [one.response_body for one in traced],
+    requests = [split(one.request_body) for one in traced]
+    responses = [split(one.response_body) for one in traced]
+    with parquet.scratchpad(home) as connection:
+        parts = [part for one in (*requests, *responses) for part in one.parts]
+        part_ids, written = part_files.write(home, connection, parts)
+        names = iter(part_ids)
+        columns = [ids, *_columns(requests, names), *_columns(responses, names)]
+        try:
+            file = parquet.write(home, home.bodies, connection, _GIVEN, columns, (ids[0], ids[-1], len(ids)))
+        except BaseException:
+            part_files.discard(home, written)
+            raise
+    return Written(file, written)
+
+
+def _columns(bodies: Sequence[Split], names: Iterator[str]) -> list[Any]:
+    """The columns of one side, whose parts have the next of these names; lists as JSON, which DuckDB takes faster."""
+    return [
+        [one.rest for one in bodies],
+        msgspec.json.encode([list(itertools.islice(names, len(one.parts))) for one in bodies]).decode(),
+        msgspec.json.encode([one.places for one in bodies]).decode(),
     ]
-    with _writer() as connection:
-        return _copy(
-            home,
-            connection,
-            "SELECT unnest($1::UUID[]) AS id, unnest($2::BLOB[]) AS request_body, unnest($3::BLOB[]) AS response_body",
-            columns,
-            (ids[0], ids[-1], len(ids)),
-        )
 
 
-@contextlib.contextmanager
-def _writer() -> Iterator[duckdb.DuckDBPyConnection]:
-    connection = duckdb.connect(":memory:", config={"autoinstall_known_extensions": False, "memory_limit": "1GB"})
-    try:
-        with without_pandas():
-            yield connection
-    finally:
-        connection.close()
+def add(connection: duckdb.DuckDBPyConnection, written: Written) -> None:
+    """Make written files count."""
+    _name(connection, written.bodies)
+    for file in written.parts:
+        part_files.add(connection, file)
 
 
-def _copy(
-    home: Home,
-    connection: duckdb.DuckDBPyConnection,
-    query: str,
-    parameters: Sequence[Sequence[str | bytes]],
-    holds: tuple[str, str, int],
-) -> BodyFile:
-    name = f"{new_id()}.parquet"
-    draft = home.scratch / name
-    try:
-        connection.execute(
-            f"COPY ({query}) TO '{_quoted(draft)}' (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 2048)", parameters
-        )
-        draft.chmod(PRIVATE_FILE)
-        size = _to_disk(draft)
-        draft.rename(home.bodies / name)
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        raise
-    _folder_to_disk(home.bodies)
-    return BodyFile(name, *holds, size)
-
-
-def _quoted(path: Path) -> str:
-    return str(path).replace("'", "''")
-
-
-def _to_disk(path: Path) -> int:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-        return os.fstat(file.fileno()).st_size
-
-
-def _folder_to_disk(folder: Path) -> None:
-    file = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)
-
-
-def add_body_file(connection: duckdb.DuckDBPyConnection, file: BodyFile) -> None:
-    """Make a written file count."""
+def _name(connection: duckdb.DuckDBPyConnection, file: parquet.File) -> None:
     connection.execute(
         "INSERT INTO body_file VALUES (?, ?::UUID, ?::UUID, ?, ?)",
         [file.name, file.min_id, file.max_id, file.rows, file.bytes],
     )
 
 
+def discard(home: Home, written: Written) -> None:
+    """Remove written files that do not count."""
+    (home.bodies / written.bodies.name).unlink(missing_ok=True)
+    part_files.discard(home, written.parts)
+
+
 def candidates(connection: duckdb.DuckDBPyConnection, ids: Sequence[str]) -> list[str]:
     """The files that may hold the bodies of exchanges."""
-    found = connection.execute(
-        "SELECT name FROM body_file WHERE min_id <= $2::UUID AND max_id >= $1::UUID", [min(ids), max(ids)]
-    )
-    return [name for (name,) in found.fetchall()]
+    return parquet.candidates(connection, "body_file", ids)
 
 
 def read(home: Home, names: Sequence[str], ids: Sequence[str]) -> dict[str, tuple[bytes, bytes]]:
     """The two bodies of each exchange that one of the files holds.
 
-    Raises FileNotFoundError if a file is gone: it was merged into another, ask for the candidates again.
+    Raises FileNotFoundError if a file or a part is gone: it was merged or forgotten, ask for the candidates again.
     """
-    paths = [home.bodies / name for name in names]
-    for path in paths:
-        if not path.exists():
-            raise FileNotFoundError(path)
+    paths = parquet.paths(home.bodies, names)
     if not paths:
         return {}
-    with _writer() as connection:
-        try:
-            found = connection.execute(
-                "SELECT id::VARCHAR, request_body, response_body FROM read_parquet($1)"
-                " WHERE id BETWEEN $3::UUID AND $4::UUID AND list_contains($2::UUID[], id)",
-                [[str(path) for path in paths], list(ids), min(ids), max(ids)],
-            ).fetchall()
-        except duckdb.IOException as error:
-            raise FileNotFoundError(str(error)) from error
-    return {identifier: (request, response) for identifier, request, response in found}
+    with parquet.scratchpad(home) as connection:
+        found = parquet.fetched(
+            connection,
+            f"SELECT id::VARCHAR, {_SIDES} FROM {_BODIES}"  # noqa: S608 - text of ours only
+            " WHERE id BETWEEN $3::UUID AND $4::UUID AND list_contains($2::UUID[], id)",
+            [paths, list(ids), min(ids), max(ids)],
+        )
+    parts = part_files.read(home, {name for row in found for name in (*(row[3] or ()), *(row[6] or ()))})
+
+    def body(rest: bytes, places: list[int] | None, names: list[str] | None) -> bytes:
+        return join(rest, places or [], [parts[name] for name in names or ()])
+
+    return {row[0]: (body(*row[1:4]), body(*row[4:7])) for row in found}
 
 
 def merge_small(home: Home) -> int:
@@ -153,41 +146,105 @@ def merge_small(home: Home) -> int:
             " WHERE bytes < $1 ORDER BY min_id LIMIT $2",
             [SMALL_BYTES, MERGE_FILES],
         ).fetchall()
+    merged = part_files.merge_small(home)
     if len(small) < MERGE_FILES:
-        return 0
+        return merged
     names = [name for name, *_ in small]
     holds = (min(row[1] for row in small), max(row[2] for row in small), sum(row[3] for row in small))
-    with _writer() as connection:
-        merged = _copy(
-            home,
-            connection,
-            "SELECT * FROM read_parquet($1) ORDER BY id",
-            [[str(home.bodies / name) for name in names]],
-            holds,
-        )
+    file = parquet.merge(home, home.bodies, names, holds)
+    _replace(home, names, file)
+    return merged + len(names)
+
+
+def _replace(home: Home, names: Sequence[str], file: parquet.File | None) -> None:
+    """Put a file in the place of others."""
     with opened(home, write=True) as connection, transaction(connection):
         connection.execute("DELETE FROM body_file WHERE list_contains($1::VARCHAR[], name)", [names])
-        add_body_file(connection, merged)
+        if file:
+            _name(connection, file)
     for name in names:
         (home.bodies / name).unlink(missing_ok=True)
-    return len(names)
+
+
+def forget(home: Home, ids: Sequence[str]) -> int:
+    """Remove the bodies of exchanges from the disk, and the parts that no other body has; returns the bytes freed.
+
+    Only for the one process that ingests, between two rounds. Readers find the other bodies all the time. Killed
+    anywhere, it has forgotten some; the next one does the rest, also if it is given no ids.
+    Raises HomeError if a file that the database names is gone, and what `opened` raises.
+    """
+    if not home.database.exists():
+        return 0
+    home.prepare()
+    before = _bytes(home)
+    try:
+        with parquet.scratchpad(home) as connection:
+            if ids:
+                _forget_bodies(home, connection, ids)
+            _note_used(home, connection)
+            part_files.sweep(home, connection)
+    except FileNotFoundError as error:
+        raise HomeError(
+            f"a file that the database names is gone ({error})", "Bring it back from a backup, if there is one."
+        ) from error
+    remove_orphans(home)
+    return before - _bytes(home)
+
+
+def _forget_bodies(home: Home, connection: duckdb.DuckDBPyConnection, ids: Sequence[str]) -> None:
+    with opened(home) as database:
+        names = candidates(database, ids)
+    if not names:
+        return
+    held = parquet.fetched(
+        connection,
+        "SELECT parse_filename(filename), list(id::VARCHAR) FROM read_parquet($1, filename => true)"
+        " WHERE id IN (SELECT unnest($2::UUID[])) GROUP BY filename",
+        [parquet.paths(home.bodies, names), list(ids)],
+    )
+    for name, some in held:
+        left = parquet.without(home, home.bodies, connection, name, some)
+        _replace(home, [name], left)
+
+
+def _note_used(home: Home, connection: duckdb.DuckDBPyConnection) -> None:
+    """Make the table `used` of the parts that bodies have."""
+    with opened(home) as database:
+        names = [name for (name,) in database.execute("SELECT name FROM body_file").fetchall()]
+    connection.execute("CREATE TABLE used (id UUID)")
+    if paths := parquet.paths(home.bodies, names):
+        parquet.fetched(
+            connection,
+            "INSERT INTO used SELECT DISTINCT unnest(list_concat(request_parts, response_parts))"  # noqa: S608 - ours
+            f" FROM {_BODIES}",
+            [paths],
+        )
+
+
+def _bytes(home: Home) -> int:
+    return sum(path.stat().st_size for folder in (home.bodies, home.parts) for path in folder.iterdir())
 
 
 def remove_orphans(home: Home) -> int:
     """Remove files that a crash left behind; returns how many. Only for the one process that ingests.
 
-    Without a database nothing says what is an orphan: the bodies of a database that was moved away are set aside.
+    Without a database nothing says what is an orphan: what a database that was moved away named is set aside.
     """
+    folders = {home.bodies: "body_file", home.parts: "part_file"}
+    orphans = [path for path in home.scratch.iterdir() if path.suffix in (".parquet", ".spill")]
     try:
         with opened(home) as connection:
-            named = {name for (name,) in connection.execute("SELECT name FROM body_file").fetchall()}
+            for folder, table in folders.items():
+                named = {name for (name,) in connection.execute(f"SELECT name FROM {table}").fetchall()}  # noqa: S608
+                orphans += [path for path in folder.iterdir() if path.name not in named]
     except FileNotFoundError:
-        if any(home.bodies.iterdir()):
-            home.bodies.rename(home.quarantine / f"bodies-{new_id()}")
-            home.prepare()
-        named = set()
-    orphans = [path for path in home.bodies.iterdir() if path.name not in named]
-    orphans += [path for path in home.scratch.iterdir() if path.suffix == ".parquet"]
+        for folder in folders:
+            if any(folder.iterdir()):
+                folder.rename(home.quarantine / f"{folder.name}-{new_id()}")
+        home.prepare()
     for path in orphans:
-        path.unlink(missing_ok=True)
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
     return len(orphans)

@@ -12,7 +12,7 @@ import msgspec
 from tracecli.config import Home
 from tracecli.exchange import Exchange, Headers, Row
 from tracecli.recorded import CostBasis, Recorded
-from tracecli.store.bodies import BodyFile, add_body_file
+from tracecli.store import bodies
 from tracecli.store.connection import opened, transaction
 
 _HEADERS = "STRUCT(name VARCHAR, value VARCHAR)[]"
@@ -71,12 +71,17 @@ _EXCHANGE_COLUMNS: dict[str, tuple[str, Callable[[Exchange], Any]]] = {
     "response_headers": (_HEADERS, lambda exchange: _structs(exchange.response_headers)),
     "chunks": (_CHUNKS, lambda exchange: [{"bytes": size, "ms": ms} for size, ms in exchange.chunks]),
     "record_version": ("INTEGER", lambda exchange: exchange.version),
+    "cache_detail": ("VARCHAR", lambda exchange: exchange.cache_detail),
+    "credential": ("VARCHAR", lambda exchange: exchange.credential),
+    "content_until": ("TIMESTAMPTZ", lambda exchange: _instant(exchange.content_until_us)),
+    "metadata_until": ("TIMESTAMPTZ", lambda exchange: _instant(exchange.metadata_until_us)),
 }
+_ELSEWHERE = ("version", "started_at_us", "ttft_ms", "metered", "content_until_us", "metadata_until_us")
 _CAPTURED = [
-    (field.name, field.default)
+    (field.name, field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory())
     for field in msgspec.structs.fields(Exchange)
     # A column of another name, or of its own, holds these; what was read while untraced bytes passed is in the row.
-    if field.name not in _EXCHANGE_COLUMNS and field.name not in ("version", "started_at_us", "ttft_ms", "metered")
+    if field.name not in _EXCHANGE_COLUMNS and field.name not in _ELSEWHERE
 ]
 """Names and defaults of the fields of an exchange that the row may hold otherwise, or not at all."""
 
@@ -95,9 +100,20 @@ _RECORDED_COLUMNS: dict[str, tuple[str, Callable[[Recorded], Any]]] = {
     "cost_detail": ("VARCHAR", lambda recorded: recorded.cost_detail),
     "cost_basis": ("VARCHAR", lambda recorded: recorded.basis and msgspec.json.encode(recorded.basis).decode()),
     "captured": ("VARCHAR", _captured),
+    "asked_hash": ("BLOB", lambda recorded: recorded.asked_hash),
 }
 # As text and numbers: a TIMESTAMPTZ as a Python object would need pytz.
-_READ_AS = {"id": "id::VARCHAR", "started_at": "epoch_us(started_at)", "cache_origin": "cache_origin::VARCHAR"}
+_READ_AS = {
+    "id": "id::VARCHAR",
+    "started_at": "epoch_us(started_at)",
+    "cache_origin": "cache_origin::VARCHAR",
+    "content_until": "epoch_us(content_until)",
+    "metadata_until": "epoch_us(metadata_until)",
+}
+
+
+def _instant(us: int | None) -> dt.datetime | None:
+    return None if us is None else dt.datetime.fromtimestamp(us / 1_000_000, dt.UTC)
 
 
 def _structs(headers: Headers) -> list[dict[str, str]]:
@@ -107,11 +123,11 @@ def _structs(headers: Headers) -> list[dict[str, str]]:
 def append(
     home: Home,
     records: Sequence[Recorded],
-    bodies: BodyFile | None,
+    written: bodies.Written | None,
     segments: Sequence[str],
     spooled: Sequence[str],
 ) -> int:
-    """Add exchanges, the file with their bodies, and the names of the segments they came from: all or nothing.
+    """Add exchanges, the files with their bodies, and the names of the segments they came from: all or nothing.
 
     Segments that were loaded before must not be given; `loaded` tells. `spooled` are all segments there are: a
     segment that is gone cannot be loaded again, and its name is forgotten. Returns how many exchanges were added.
@@ -119,8 +135,8 @@ def append(
     with opened(home, write=True) as connection, transaction(connection):
         if records:
             _insert(connection, records)
-        if bodies is not None:
-            add_body_file(connection, bodies)
+        if written is not None:
+            bodies.add(connection, written)
         connection.execute("DELETE FROM loaded_segment WHERE NOT list_contains($1::VARCHAR[], name)", [list(spooled)])
         now = dt.datetime.now(dt.UTC)
         connection.execute("INSERT INTO loaded_segment SELECT unnest($1::VARCHAR[]), $2", [list(segments), now])
@@ -221,6 +237,7 @@ def _recorded(values: dict[str, Any]) -> Recorded:
         row,
         values["cost_detail"],
         None if basis is None else msgspec.json.decode(basis, type=CostBasis),
+        values["asked_hash"],
     )
 
 
@@ -239,6 +256,10 @@ def _exchange(row: Row, values: dict[str, Any]) -> Exchange:
         "port": values["port"],
         "http_version": values["http_version"],
         "lane": values["lane"],
+        "cache_detail": values["cache_detail"],
+        "credential": values["credential"],
+        "content_until_us": values["content_until"],
+        "metadata_until_us": values["metadata_until"],
         "request_cut": values["request_cut"],
         "response_cut": values["response_cut"],
         "request_headers": [(header["name"], header["value"]) for header in values["request_headers"]],

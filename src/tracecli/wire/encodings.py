@@ -1,7 +1,8 @@
 """Content codings (RFC 9110, 8.4) taken off bodies as they pass: gzip, deflate, br, zstd, stacked as listed.
 
 Bytes may be split anywhere. Nothing raises: what could be decoded is returned, and `error` says what was wrong with the
-rest. No call allocates much more than the limit, whatever the bytes: see `_SLICE`.
+rest. A body that decodes to far more than any real one does is a bomb and is cut: see `_MAX_RATIO`. No call allocates
+much more than the limit, whatever the bytes, and `pieces` much less: see `_SLICE`.
 
 mitmproxy's own decoder is not used: it returns part of a truncated gzip without a word and reads one of many members.
 """
@@ -19,6 +20,10 @@ DEFAULT_LIMIT = 64 << 20
 # to be corrupt, only what the last slice held is lost.
 _SLICE = 512
 _BROTLI_PIECE = 256 << 10
+# What a body may decode to: this much in any case, and beyond that so many times its own size. A stream of which each
+# event is flushed, all of them alike, comes to 70 times at most (gzip, br and zstd, events of 800 bytes).
+_FREE_BYTES = 8 << 20
+_MAX_RATIO = 200
 # A decoder must accept windows up to this size, and need not accept larger ones (RFC 9659).
 _ZSTD_WINDOW = 8 << 20
 
@@ -33,6 +38,7 @@ class Decoder:
     def __init__(self, content_encoding: str | None, limit: int = DEFAULT_LIMIT) -> None:
         self.error: str | None = None
         self._room = limit
+        self._credit = _FREE_BYTES
         self._stopped = False
         self._codings: list[_Coding] = []
         for part in reversed((content_encoding or "").split(",")):
@@ -46,17 +52,24 @@ class Decoder:
 
     def feed(self, data: bytes) -> bytes:
         """The decoded bytes that are available now."""
-        decoded: list[bytes] = []
+        decoded = list(self.pieces(data))
+        return decoded[0] if len(decoded) == 1 else b"".join(decoded)
+
+    def pieces(self, data: bytes) -> Iterator[bytes]:
+        """The same one after the other, to be taken all: what was encoded comes in pieces of at most 16 MiB."""
+        self._credit += len(data) * _MAX_RATIO
         try:
             for piece in self._through(0, data) if not self._stopped else ():
-                decoded.append(piece[: self._room])
+                room = min(self._room, self._credit)
                 self._room -= len(piece)
-                if self._room < 0:
+                self._credit -= len(piece)
+                if len(piece) > room:
                     self.error, self._stopped = "too large", True
-                    break
+                    yield piece[:room]
+                    return
+                yield piece
         except _Corrupt:
             self.error, self._stopped = "corrupt", True
-        return decoded[0] if len(decoded) == 1 else b"".join(decoded)
 
     def finish(self) -> bytes:
         """Say that the body has ended; sets `error` if it ended early. Nothing is ever held back."""

@@ -9,6 +9,9 @@ from __future__ import annotations
 
 from tracecli.wire.events import MAX_EVENT_BYTES, Event
 
+# What a line of data takes in memory beside its bytes: an event of millions of short lines is too large as well.
+_LINE_BYTES = 40
+
 
 class SseDecoder:
     """Decodes one stream; events without a name are named "message".
@@ -75,16 +78,19 @@ class SseDecoder:
         for line in lines:
             if line.startswith(b"data:"):
                 value = line[6:] if line.startswith(b" ", 5) else line[5:]
-                self._data.append(value)
-                self._data_bytes += len(value)
-                if self._data_bytes > self._max:
-                    self._data = [b""]
+                self._keep_data(value)
             elif not line:
                 self._dispatch(events)
             elif line.startswith(b"event"):
                 self._field(line)
             elif line == b"data":
-                self._data.append(b"")
+                self._keep_data(b"")
+
+    def _keep_data(self, value: bytes) -> None:
+        self._data.append(value)
+        self._data_bytes += len(value) + (_LINE_BYTES if len(self._data) > 1 else 0)
+        if self._data_bytes > self._max:
+            self._data = [b""]
 
     def _field(self, line: bytes) -> None:
         name, _, value = line.partition(b":")

@@ -1,0 +1,1 @@
+"""The response cache: identical requests are answered again without asking the provider."""

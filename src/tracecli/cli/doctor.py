@@ -1,0 +1,185 @@
+"""`tracecli doctor`: what is broken, and how to mend it.
+
+Each check is a function that yields what it found, and is told of everything by its arguments.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import stat
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Literal
+
+import click
+import msgspec
+
+from tracecli import config
+from tracecli.cli import output
+from tracecli.config import Home
+from tracecli.errors import TracecliError
+
+BROKEN = 7
+_WAITING_S = 60.0
+_EXPIRING = dt.timedelta(days=14)
+
+
+class Found(msgspec.Struct, frozen=True):
+    """One thing that is broken, or may become so."""
+
+    check: str
+    severity: Literal["error", "warning"]
+    problem: str
+    remedy: str
+
+
+type Check = Callable[[Home, Path], Iterator[Found]]
+
+
+@click.command("doctor")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def command(as_json: bool) -> int | None:
+    """Look for what is broken, and say how to mend it.
+
+    Checks the policies, the home folder, the database, the spool, ingest and the certificate authority. The exit code
+    is 7 if something is broken; warnings leave it 0.
+    """
+    home = config.home()
+    found = examine(home, config.policy_folder(home))
+    broken = any(one.severity == "error" for one in found)
+    if as_json:
+        names = [check.__name__.strip("_") for check in CHECKS]
+        output.json({"healthy": not broken, "checks": names, "found": msgspec.to_builtins(found)})
+    elif found:
+        from tracecli.tables import visible
+
+        lines = [visible.line(f"{one.check}: {one.severity}: {one.problem}. {one.remedy}") for one in found]
+        output.listing(lines, lines)
+    else:
+        output.say("Everything that was looked at is well.")
+    return BROKEN if broken else None
+
+
+def examine(home: Home, policies: Path) -> list[Found]:
+    """What all checks found."""
+    found: list[Found] = []
+    for check in CHECKS:
+        name = check.__name__.strip("_")
+        try:
+            found += check(home, policies)
+        except TracecliError as error:
+            found.append(Found(name, "error", error.problem, error.remedy))
+        except OSError as error:
+            found.append(Found(name, "error", f"cannot read {error.filename}: {error.strerror}", "Make it readable."))
+    return found
+
+
+def _home(home: Home, policies: Path) -> Iterator[Found]:
+    if not home.root.exists():
+        yield Found("home", "warning", f"nothing is recorded in {home.root} yet", "Start `tracecli proxy`.")
+        return
+    for path in (home.root, home.spool, home.bodies, home.quarantine, home.database, home.secret, home.proxy_users):
+        if path.exists() and (mode := stat.S_IMODE(path.stat().st_mode)) & 0o077:
+            problem = f"others of this machine may use {path} (mode {mode:o})"
+            yield Found("home", "error", problem, f"`chmod {mode & 0o700:o} {path}`")
+    probe = home.root / f".doctor-{time.monotonic_ns()}"
+    try:
+        probe.touch(exist_ok=False)
+        probe.unlink()
+    except OSError as error:
+        yield Found(
+            "home", "error", f"cannot write to {home.root}: {error.strerror}", "Make room, or make it writable."
+        )
+
+
+def _policies(home: Home, policies: Path) -> Iterator[Found]:
+    from tracecli.cli.policy import findings
+
+    if not policies.exists() and policies == home.root / "policies":
+        return  # the first start makes them
+    for one in findings(policies):
+        place = f"{one.file}:{one.line}" if one.line else one.file
+        key = f"key `{one.key}`: " if one.key else ""
+        yield Found("policies", one.severity, f"{place}: {key}{one.problem}", one.remedy)
+
+
+def _database(home: Home, policies: Path) -> Iterator[Found]:
+    from tracecli.store.connection import opened
+
+    try:
+        with opened(home):
+            pass
+    except FileNotFoundError:
+        return
+    yield from ()
+
+
+def _spool(home: Home, policies: Path) -> Iterator[Found]:
+    from tracecli import spool
+
+    waiting = [path for path in spool.segments(home.spool) if spool.is_finished(path)]
+    ages = []
+    for path in waiting:
+        try:
+            ages.append(time.time() - path.stat().st_mtime)
+        except FileNotFoundError:  # ingested this moment
+            continue
+    if ages and max(ages) > _WAITING_S:
+        problem = f"{len(ages)} segments wait to be loaded, the oldest for {max(ages) / 60:.0f} minutes"
+        yield Found("spool", "error", problem, f"`tracecli ingest --once` loads them; {home.ingest_log} says why not.")
+
+
+def _quarantine(home: Home, policies: Path) -> Iterator[Found]:
+    try:
+        kept = [path for path in home.quarantine.iterdir() if not path.name.startswith(".")]
+    except FileNotFoundError:
+        return
+    if kept:
+        size = sum(path.stat().st_size for path in kept)
+        problem = f"{len(kept)} stretches of the spool could not be read ({size:,} bytes, in {home.quarantine})"
+        yield Found(
+            "quarantine", "warning", problem, f"{home.ingest_log} says why; remove them if you do not need them."
+        )
+
+
+def _ingest(home: Home, policies: Path) -> Iterator[Found]:
+    from tracecli.ingest import Status
+
+    try:
+        status = msgspec.json.decode(home.status.read_bytes(), type=Status)
+    except FileNotFoundError:
+        return
+    except msgspec.DecodeError:
+        yield Found("ingest", "warning", f"{home.status} is damaged", "The next ingest writes it anew.")
+        return
+    if status.last_error:
+        yield Found("ingest", "error", f"ingest failed: {status.last_error}", f"See {home.ingest_log}.")
+
+
+def _authority(home: Home, policies: Path) -> Iterator[Found]:
+    path = home.mitmproxy / "mitmproxy-ca-cert.pem"
+    if not path.exists():
+        if home.root.exists():
+            problem = f"there is no certificate authority in {home.mitmproxy} yet"
+            yield Found("authority", "warning", problem, "The first start of `tracecli proxy` makes it.")
+        return
+    from cryptography import x509
+
+    try:
+        ends = x509.load_pem_x509_certificate(path.read_bytes()).not_valid_after_utc
+    except ValueError:
+        yield Found("authority", "error", f"{path} is no certificate", "Move the folder away; the proxy makes another.")
+        return
+    left = ends - dt.datetime.now(dt.UTC)
+    if left < _EXPIRING:
+        over = left < dt.timedelta(0)
+        problem = f"the certificate authority {path} {'expired' if over else 'expires'} at {ends:%Y-%m-%d}"
+        remedy = f"Move {home.mitmproxy} away, start the proxy, and have clients trust the new one."
+        yield Found("authority", "error" if over else "warning", problem, remedy)
+    elif not home.ca_bundle.exists():
+        problem = f"{home.ca_bundle}, which clients trust, is not there"
+        yield Found("authority", "warning", problem, "The next start of the proxy writes it.")
+
+
+CHECKS: tuple[Check, ...] = (_home, _policies, _database, _spool, _ingest, _quarantine, _authority)

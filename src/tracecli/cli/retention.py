@@ -1,0 +1,168 @@
+"""`tracecli retention`: for how long records are kept, and removing what is over."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import TYPE_CHECKING
+
+import click
+import msgspec
+
+from tracecli import config, when
+from tracecli.cli import output
+from tracecli.errors import ConfigError, StoreBusy
+
+if TYPE_CHECKING:
+    from tracecli.policy.files import Loaded
+    from tracecli.store.keeping import Terms
+
+_as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+@click.group("retention")
+def command() -> None:
+    """Say for how long records are kept, and remove what is over.
+
+    A policy keeps content (prompts, completions, bodies) and the usage record for `retention.content` and
+    `retention.metadata`, as it says when the request is recorded. While the proxy runs, what is over goes by itself,
+    within minutes.
+    """
+
+
+@command.command("show")
+@_as_json
+def show(as_json: bool) -> None:
+    """Show what each policy keeps, and what is recorded until when.
+
+    Policies that are no more are shown as long as there are records of them.
+    """
+    from tracecli.store import keeping
+
+    policies = _loaded().policies
+    held = {one.policy: one for one in keeping.holdings(config.home())}
+    found = [
+        (name, policies[name].settings.retention if name in policies else None, held.get(name))
+        for name in sorted(policies.keys() | held.keys(), key=lambda name: (name != "default", name))
+    ]
+    if as_json:
+        output.json(
+            [
+                {
+                    "policy": name,
+                    "content": kept and kept.content,
+                    "metadata": kept and kept.metadata,
+                    "recorded": msgspec.to_builtins(holding),
+                }
+                for name, kept, holding in found
+            ]
+        )
+        return
+    from tracecli.tables import retention as tables
+
+    output.listing(tables.kept(found, _now()), tables.kept_plain(found))
+
+
+@command.command("plan")
+@click.option("--in", "ahead", metavar="TIME", help="What will be over by then: 2h, 7d. Default: now.")
+@_as_json
+def plan(ahead: str | None, as_json: bool) -> None:
+    """Show what is over and goes next, and remove nothing."""
+    from tracecli.store import keeping
+
+    try:
+        at = _now() + (when.duration(ahead) if ahead else dt.timedelta(0))
+    except (ValueError, OverflowError) as error:
+        raise click.BadParameter(f"{error}.", param_hint="--in") from None
+    found = keeping.due(config.home(), at)
+    if as_json:
+        output.json(msgspec.to_builtins(found))
+    elif found.policies:
+        from tracecli.tables import retention as tables
+
+        output.listing(tables.due(found), tables.due_plain(found))
+    else:
+        output.say("Nothing is over by then." if ahead else "Nothing is over.")
+
+
+@command.command("run")
+@_as_json
+def run(as_json: bool) -> None:
+    """Remove what is over, now.
+
+    A running ingest, which the proxy has, does this by itself, and nobody else may meanwhile: exit code 5. What is
+    still in the spool is loaded first by `tracecli ingest --once`.
+    """
+    from tracecli import ingest
+    from tracecli.store import expiry
+
+    home = config.home()
+    home.prepare()
+    with ingest.alone(home, lambda: True) as locked:
+        if not locked:
+            raise StoreBusy(
+                f"another process ingests for {home.root}, and removes by itself what is over",
+                "`tracecli retention plan` shows what is left to do.",
+            )
+        removed, now = expiry.Removed(), _now()
+        while (step := expiry.remove_due(home, now)) != expiry.Removed():
+            removed.content += step.content
+            removed.records += step.records
+            removed.bytes += step.bytes
+    if as_json:
+        output.json(msgspec.to_builtins(removed))
+        return
+    from tracecli.tables import retention as tables
+
+    output.listing(tables.removed(removed), tables.removed_plain(removed))
+
+
+@command.command("apply")
+@click.option("--policy", required=True, metavar="NAME", help="The policy, as it is now.")
+@click.option("--yes", is_flag=True, help="Do it. Without, it is shown what would change.")
+@_as_json
+def apply(policy: str, yes: bool, as_json: bool) -> None:
+    """Keep what is recorded under a policy for as long as it says now.
+
+    A change of policy acts on new requests; this brings the past in line with it. Where a user has settings of his own
+    for retention, these go before the policy's. Nothing is removed at once: what is over by then goes as everything
+    does.
+    """
+    from tracecli.store import keeping
+
+    loaded, now = _loaded(), _now()
+    if policy not in loaded.policies:
+        raise ConfigError(f"there is no policy {policy!r}", f"Name one of: {', '.join(sorted(loaded.policies))}.")
+    terms, of_users = _terms(loaded, policy, now)
+    found = keeping.apply(config.home(), now, policy, terms, of_users, dry_run=not yes)
+    if as_json:
+        output.json(msgspec.to_builtins(found))
+    else:
+        from tracecli.tables import retention as tables
+
+        output.listing(tables.applied(found), tables.applied_plain(found))
+    if not yes and (found.sooner or found.later):
+        output.say("Nothing was written: --yes does it.")
+
+
+def _terms(loaded: Loaded, policy: str, now: dt.datetime) -> tuple[Terms, dict[str, Terms]]:
+    """For how long a policy keeps, and for how long those users who have settings of their own for that."""
+    from tracecli.store.keeping import Terms
+
+    kept = loaded.policies[policy].settings.retention
+    of_users = {}
+    for user, own in loaded.users.items():
+        lasting = own.expires_at is None or now.timestamp() < own.expires_at
+        if lasting and (changed := own.values.get("retention")):
+            its = msgspec.structs.replace(kept, **changed)
+            of_users[user] = Terms(its.content_s, its.metadata_s)
+    return Terms(kept.content_s, kept.metadata_s), of_users
+
+
+def _loaded() -> Loaded:
+    from tracecli.policy.files import load
+
+    return load(config.policy_folder(config.home()))
+
+
+def _now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC)

@@ -1,0 +1,142 @@
+"""Parquet files of content: written elsewhere, brought to the disk and renamed into their folder.
+
+A file counts once its table names it, with the ids that it holds. It never changes: another takes its place.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from tracecli.config import PRIVATE_FILE, Home
+from tracecli.exchange import new_id
+from tracecli.store.connection import without_pandas
+
+type Holds = tuple[str, str, int]
+"""The smallest and the largest id of a file, and how many there are."""
+
+
+@dataclass(frozen=True)
+class File:
+    """A written file and the ids it holds."""
+
+    name: str
+    min_id: str
+    max_id: str
+    rows: int
+    bytes: int
+
+
+@contextlib.contextmanager
+def scratchpad(home: Home) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A DuckDB of its own, in memory, to write and read files with: nobody waits for it."""
+    spill = home.scratch / f"{new_id()}.spill"
+    settings: dict[str, Any] = {
+        "autoinstall_known_extensions": False,
+        "memory_limit": "1GB",
+        "temp_directory": str(spill),  # else DuckDB spills content to the working directory
+    }
+    connection = duckdb.connect(":memory:", config=settings)
+    try:
+        with without_pandas():
+            yield connection
+    finally:
+        connection.close()
+        shutil.rmtree(spill, ignore_errors=True)
+
+
+def write(
+    home: Home,
+    folder: Path,
+    connection: duckdb.DuckDBPyConnection,
+    query: str,
+    parameters: Sequence[Any],
+    holds: Holds,
+) -> File:
+    """Write what a query of a scratchpad finds to a new file in `folder`."""
+    name = f"{new_id()}.parquet"
+    draft = home.scratch / name
+    try:
+        connection.execute(
+            f"COPY ({query}) TO '{_quoted(draft)}' (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 2048)", parameters
+        )
+        draft.chmod(PRIVATE_FILE)
+        size = _to_disk(draft)
+        draft.rename(folder / name)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
+    _folder_to_disk(folder)
+    return File(name, *holds, size)
+
+
+def merge(home: Home, folder: Path, names: Sequence[str], holds: Holds) -> File:
+    """Write what files of `folder` hold to one. Columns that not all of them have are NULL."""
+    query = "SELECT * FROM read_parquet($1, union_by_name => true) ORDER BY id"
+    with scratchpad(home) as connection:
+        return write(home, folder, connection, query, [paths(folder, names)], holds)
+
+
+def without(
+    home: Home, folder: Path, connection: duckdb.DuckDBPyConnection, name: str, ids: Sequence[str]
+) -> File | None:
+    """Write what a file of `folder` holds beside some ids to another; None if that is nothing."""
+    query = "SELECT * FROM read_parquet($1) WHERE id NOT IN (SELECT unnest($2::UUID[])) ORDER BY id"
+    parameters = [str(folder / name), ids]
+    [holds] = connection.execute(
+        f"SELECT min(id)::VARCHAR, max(id)::VARCHAR, count(*) FROM ({query})",  # noqa: S608 - text of ours only
+        parameters,
+    ).fetchall()
+    return write(home, folder, connection, query, parameters, holds) if holds[2] else None
+
+
+def _quoted(path: Path) -> str:
+    return str(path).replace("'", "''")
+
+
+def _to_disk(path: Path) -> int:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+        return os.fstat(file.fileno()).st_size
+
+
+def _folder_to_disk(folder: Path) -> None:
+    file = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
+
+
+def candidates(connection: duckdb.DuckDBPyConnection, table: str, ids: Sequence[str]) -> list[str]:
+    """The files that may hold some ids, from the table of the database that names them."""
+    found = connection.execute(
+        f"SELECT DISTINCT name FROM {table} JOIN (SELECT unnest($1::UUID[]) AS id) AS wanted"  # noqa: S608 - ours
+        " ON wanted.id BETWEEN min_id AND max_id",
+        [list(ids)],
+    )
+    return [name for (name,) in found.fetchall()]
+
+
+def paths(folder: Path, names: Sequence[str]) -> list[str]:
+    """The files of these names. Raises FileNotFoundError if one is gone: another took its place."""
+    found = [folder / name for name in names]
+    for path in found:
+        if not path.exists():
+            raise FileNotFoundError(path)
+    return [str(path) for path in found]
+
+
+def fetched(connection: duckdb.DuckDBPyConnection, query: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
+    """What a query over files finds. Raises FileNotFoundError if one is gone: another took its place."""
+    try:
+        return connection.execute(query, parameters).fetchall()
+    except duckdb.IOException as error:
+        raise FileNotFoundError(str(error)) from error
