@@ -306,11 +306,11 @@ def test_users_and_credentials_do_not_run_together() -> None:
 GOLDEN = {
     "plain": (
         asked({"model": "gpt-4o", "messages": [{"role": "user", "content": "é\n"}], "temperature": 0.5, "n": 1}),
-        "45b547e6353a3c563fb2f1a8d736cd661110f9f65db47f105822318dfc7745a9",
+        "3268460208ae239ac6cafc7ef3127384d3fa7b3d7d14ad841d6801af085e54d8",
     ),
     "bytes": (
         asked(b'{"a":1,"a":2}', headers=[("Content-Type", "application/json")]),
-        "aa416fdf111a85dfd5c20259c14d9eaf078dc55f9a64f13a92f434990834be7c",
+        "5ef44a138ee87bb12ebf4adeb5485c2777b99188071875bf773f2c9cfc24d5a9",
     ),
     "schema": (
         asked(
@@ -320,7 +320,7 @@ GOLDEN = {
             host="gateway.example",
             port=8443,
         ),
-        "4975e6c47cd5f64cf74141535bd8c4d744de6400c26a75abeec95ad1ce8fb03e",
+        "e9a36dbb13518ba4e5456edb2b541bccd4a1a422bc9a60719b5aede347a92268",
     ),
 }
 

@@ -68,6 +68,9 @@ _PREFIX = "x-amzn-bedrock-"
 _SAID = frozenset({"messages", "input", "inputs", "contents", "prompt", "system", "instructions", "chat_history"})
 
 
+_PACK = msgspec.msgpack.Encoder()
+
+
 class Asked(msgspec.Struct, frozen=True):
     """A request: live and without headers of our own, or recorded."""
 
@@ -96,8 +99,7 @@ class Material(NamedTuple):
 
     def hash(self) -> bytes:
         """SHA-256 of what was asked, whoever asked."""
-        version = f"tracecli {KEY_VERSION} {self.how}"
-        return _digest(version.encode(), *(one for name, value in self.parts for one in (name.encode(), value)))
+        return _digest("tracecli", KEY_VERSION, self.how, self.parts)
 
 
 def material(asked: Asked) -> Material:
@@ -151,15 +153,12 @@ def scoped(asked_hash: bytes, scope: Scope, *, user: str, credential: str | None
             who = [policy]
         case "shared":
             pass
-    return _digest(scope.encode(), asked_hash, *(one.encode("utf-8", "surrogatepass") for one in who))
+    return _digest(scope, asked_hash, *(one.encode("utf-8", "surrogatepass") for one in who))
 
 
-def _digest(*values: bytes) -> bytes:
-    digest = hashlib.sha256()
-    for value in values:
-        digest.update(len(value).to_bytes(8))
-        digest.update(value)
-    return digest.digest()
+def _digest(*values: Any) -> bytes:
+    """SHA-256 of the values in MessagePack, in which each has its kind and length before it."""
+    return hashlib.sha256(_PACK.encode(values)).digest()
 
 
 def _host(asked: Asked) -> str:

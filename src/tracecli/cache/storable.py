@@ -104,7 +104,7 @@ def why_not_asked(
     operation: str | None, method: str, headers: Headers, value: Any, *, only_deterministic: bool
 ) -> str | None:
     """Why the cache has nothing to do with a request; None if it has. `value` is the JSON value of its body."""
-    if any(name.lower() == "upgrade" and "websocket" in given.lower() for name, given in headers):
+    if method != "POST" and any(name.lower() == "upgrade" for name, _ in headers):
         return "websocket"
     if method != "POST" or operation not in COMPUTES:
         return "operation"
