@@ -24,7 +24,15 @@ from tracecli.runtime import Runtime
 
 log = logging.getLogger(__name__)
 
-_OPTIONS = {"tracecli_home", "tracecli_policies", "tracecli_hosts", "tracecli_user_headers", "tracecli_ingest"}
+_OPTIONS = {
+    "tracecli_home",
+    "tracecli_policies",
+    "tracecli_hosts",
+    "tracecli_user_headers",
+    "tracecli_ingest",
+    "tracecli_lane",
+}
+LANES = ("auto", "fast", "flows")
 # mitmproxy 12.3 can sign certificates with an authority whose key is public. Nobody may turn that on beside us.
 _COMPROMISED = ("emudhra", "emudhra_old")
 # Options of mitmproxy that are set here unless the user set them.
@@ -64,6 +72,14 @@ class Tracecli:
             "Request headers that name the user, first match wins; they are removed upstream.",
         )
         loader.add_option("tracecli_ingest", bool, True, "Start the ingest process beside the proxy.")
+        loader.add_option(
+            "tracecli_lane",
+            str,
+            "auto",
+            "fast: our own HTTP/1.1 layer; flows: mitmproxy's, which other addons see; auto: fast where nobody needs "
+            "flows.",
+            choices=LANES,
+        )
 
     def configure(self, updated: set[str]) -> None:
         """Take over changed options, all or none."""

@@ -43,8 +43,7 @@ _OPT_OUT = "x-tracecli-trace"
 NOTICE = "X-Tracecli-Recorded"
 
 
-@dataclass(frozen=True)
-class RequestHead:
+class RequestHead(msgspec.Struct, frozen=True):
     """A request line and its headers, as the client sent them."""
 
     method: str
@@ -60,8 +59,7 @@ class RequestHead:
     """Who the proxy authenticated."""
 
 
-@dataclass(frozen=True)
-class Verdict:
+class Verdict(msgspec.Struct, frozen=True):
     """What a lane does with a request: pass it on without the headers `remove`, and tell `capture`, if there is one."""
 
     remove: frozenset[str]
@@ -118,7 +116,7 @@ class Recorder:
         try:
             provider = self.hosts.provider_of(head.host, head.port)
             operation = operation_of(provider, head.method, head.path) if provider else None
-            capture = Capture(self, head, provider, operation, now) if provider and operation else None
+            capture = Capture(self, head, remove, provider, operation, now) if provider and operation else None
         except Exception:
             self.errors += 1
             log.warning("tracecli could not begin a record; the request goes on", exc_info=True)
@@ -150,8 +148,7 @@ class _Kept:
         return b"".join(self.parts)
 
 
-@dataclass(frozen=True)
-class _Decided:
+class _Decided(msgspec.Struct, frozen=True):
     """Who a request belongs to and what applies to it; it holds to the request's end."""
 
     identity: Identity
@@ -163,10 +160,19 @@ class _Decided:
 class Capture:
     """One exchange being recorded. `decide` comes first."""
 
-    def __init__(self, recorder: Recorder, head: RequestHead, provider: str, operation: Operation, now: float) -> None:
+    def __init__(
+        self,
+        recorder: Recorder,
+        head: RequestHead,
+        remove: frozenset[str],
+        provider: str,
+        operation: Operation,
+        now: float,
+    ) -> None:
         self._recorder = recorder
         self._head = head
-        self._headers = [pair for pair in head.headers if not is_own(pair[0], recorder.user_headers)]
+        self._remove = remove
+        self._headers = [pair for pair in head.headers if pair[0].lower() not in remove] if remove else head.headers
         self._provider = provider
         self._operation = operation
         self._started = now
@@ -187,13 +193,19 @@ class Capture:
         self._request_read = False
         self._ended = False
         self.lane = recorder.lane
-        self.session = _own(head.headers, "x-tracecli-session")
+        self.session = self._own("x-tracecli-session")
         self.connection_model: str | None = None
 
     @property
     def ignored(self) -> bool:
         """Nothing is recorded; the lane need not tell more."""
         return self._ended
+
+    def _own(self, wanted: str) -> str | None:
+        """The value of one of our own headers."""
+        if wanted not in self._remove:
+            return None
+        return next((clean(value) or None for name, value in self._head.headers if name.lower() == wanted), None)
 
     # What applies
 
@@ -271,7 +283,7 @@ class Capture:
         settings = decision.settings
         if not settings.tracing:
             return None
-        if settings.client_may_opt_out and (_own(self._head.headers, _OPT_OUT) or "").lower() in ("off", "0", "false"):
+        if settings.client_may_opt_out and (self._own(_OPT_OUT) or "").lower() in ("off", "0", "false"):
             return "the client opted out"
         if settings.operations and self._operation.name not in settings.operations:
             return f"the policy does not trace the operation {self._operation.name}"
@@ -376,7 +388,7 @@ class Capture:
 
     def another(self, now: float) -> Capture:
         """A capture of the next call on the same connection, under the same decision. For WebSockets."""
-        call = Capture(self._recorder, self._head, self._provider, self._operation, now)
+        call = Capture(self._recorder, self._head, self._remove, self._provider, self._operation, now)
         call._decided, call._model = self._decided, self._model
         call._request.limit, call._response.limit = self._request.limit, self._response.limit
         call._ended = self._decided is None
@@ -563,16 +575,15 @@ def _refusal() -> Answer:
     return Answer(503, headers, body)
 
 
-def _own(headers: Headers, wanted: str) -> str | None:
-    return next((clean(value) or None for name, value in headers if name.lower() == wanted), None)
-
-
 def _header_safe(text: str) -> str:
     return text.encode("ascii", "replace").decode().replace(";", "_")
 
 
 def _printable(headers: Headers, secrets: list[str]) -> Headers:
     """Headers as valid Unicode, and without a credential that was repeated in another header."""
+    whole = "".join(["".join(pair) for pair in headers])
+    if whole.isascii() and not any(secret in whole for secret in secrets):
+        return headers
     return [(_text(name), _without(secrets, _text(value))) for name, value in headers]
 
 

@@ -48,9 +48,13 @@ def is_credential_query(name: str) -> bool:
 def redact_headers(headers: Headers) -> Headers:
     """The headers with each credential replaced; an authentication scheme such as `Bearer` stays readable."""
     return [
-        (name, _redact_value(value) if is_credential_header(name) else _IN_PROTOCOL.sub(rf"\1{REDACTED}", value))
+        (name, _redact_value(value) if is_credential_header(name) else _redact_protocol(value))
         for name, value in headers
     ]
+
+
+def _redact_protocol(value: str) -> str:
+    return _IN_PROTOCOL.sub(rf"\1{REDACTED}", value) if "insecure-api-key." in value else value
 
 
 def _redact_value(value: str) -> str:
@@ -96,9 +100,9 @@ def fingerprint(headers: Headers, path: str, secret: bytes) -> str | None:
     An HMAC-SHA256 with a secret of this machine: equal for equal keys, whichever header carries them, and useless
     for guessing them. AWS signatures change with each request: there the access key id is taken.
     """
-    values = {name.lower(): value for name, value in reversed(headers)}
+    values = {lower: value for name, value in reversed(headers) if (lower := name.lower()) in _KEYS}
     found = next((values[name] for name in _KEYS if values.get(name, "").strip()), None)
-    if found is None:
+    if found is None and "?" in path:
         _, _, query = path.partition("?")
         pairs = (pair.partition("=") for pair in query.split("&"))
         found = next((unquote_plus(value) for name, _, value in pairs if name in ("key", "api_key", "api-key")), None)
@@ -106,4 +110,9 @@ def fingerprint(headers: Headers, path: str, secret: bytes) -> str | None:
         return None
     aws = _SIGV4.match(found)
     credential = aws[1] if aws else _bare(found)
+    return _fingerprint_of(credential, secret)
+
+
+@lru_cache(maxsize=1024)
+def _fingerprint_of(credential: str, secret: bytes) -> str:
     return "key:" + hmac.digest(secret, credential.encode("utf-8", "surrogateescape"), hashlib.sha256).hex()[:16]

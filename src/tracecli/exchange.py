@@ -15,7 +15,6 @@ from __future__ import annotations
 import datetime as dt
 import os
 import time
-import uuid
 from decimal import Decimal
 from typing import Any, Literal
 
@@ -45,7 +44,8 @@ def new_id(unix_ms: int | None = None) -> str:
     """A UUIDv7 (RFC 9562, 5.7): 48 bits of Unix milliseconds, then random; text order is time order."""
     ms = time.time_ns() // 1_000_000 if unix_ms is None else unix_ms
     value = (ms << 80) | (int.from_bytes(os.urandom(10)) & ~(0xF << 76) & ~(0x3 << 62)) | (0x7 << 76) | (0x2 << 62)
-    return str(uuid.UUID(int=value))
+    digits = f"{value:032x}"
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

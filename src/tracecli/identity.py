@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 from tracecli.credentials import fingerprint
@@ -54,12 +55,16 @@ def identify(
     characters are dropped and long values cut to `MAX_USER_LENGTH` characters. `api_user` is asked only when it
     matters; `bound_to` gives the credentials that a user is bound to, fingerprints or `BY_PROXY`.
     """
+    names = [name.lower() for name, _ in headers]
     credential = fingerprint(headers, path, secret)
     refused = None
 
     def claims() -> Iterator[tuple[str, UserSource]]:
         for wanted in user_headers:
-            if user := next((user for name, value in headers if name.lower() == wanted and (user := clean(value))), ""):
+            if wanted not in names:
+                continue
+            given = (clean(value) for name, (_, value) in zip(names, headers, strict=True) if name == wanted)
+            if user := next(filter(None, given), ""):
                 yield user, "header"
                 break
         if proxy_user:
@@ -83,7 +88,8 @@ def clean(value: str) -> str:
     return _CONTROLS.sub("", text).strip()[:MAX_USER_LENGTH].strip()
 
 
-def is_own(name: str, user_headers: Sequence[str]) -> bool:
+@lru_cache(maxsize=1024)
+def is_own(name: str, user_headers: tuple[str, ...]) -> bool:
     """Whether a request header is meant for us and must not go upstream. `user_headers` are lower-case names."""
     lower = name.lower()
     return lower.startswith(OWN_PREFIX) or lower in user_headers

@@ -76,7 +76,7 @@ class Runtime:
             later=self._beside.do,
         )
         self._open_cache()
-        self._ingest = _Ingest(home, policies) if ingest else None
+        self._ingest = IngestProcess(home, policies) if ingest else None
         self._ready_file = home.root / f"proxy-{os.getpid()}.json"
         self._authority: Path | None = None
         self._lost = 0
@@ -240,7 +240,7 @@ def _posted(post: Callable[[Callable[[], None]], object], job: Callable[[], None
         log.debug("tracecli: too late for the event loop")
 
 
-class _Ingest:
+class IngestProcess:
     """The ingest process: started, and started again when it ends, ever more slowly."""
 
     def __init__(self, home: Home, policies: Path) -> None:

@@ -342,11 +342,13 @@ def test_refuse_what_cannot_be_recorded(standin: Standin, tmp_path_factory: pyte
         wait_until(lambda: not list(proxy.home.glob("spool/*")), "ingest to take everything")
         spool, aside = proxy.home / "spool", proxy.home / "aside"
         spool.rename(aside)
+        spool.write_bytes(b"")  # so that nobody makes the folder again
         try:
             wait_until(lambda: status("other") == 200 and status(user) == 503, "a refusal")
             answer = client.post(CHAT, json=prompt(), headers={"X-Tracecli-User": user})
             assert answer.json()["error"]["type"] == "recording_unavailable"
             assert status("other") == 200
         finally:
+            spool.unlink()
             aside.rename(spool)
         wait_until(lambda: status(user) == 200, "recording to resume")

@@ -20,20 +20,20 @@ from collections.abc import Awaitable, Callable
 from mitmproxy import connection, ctx, http, tls
 from mitmproxy.net.tls import starts_like_tls_record
 from mitmproxy.proxy import commands, events, layer, layers, mode_specs, server_hooks
+from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layers.quic import quic_parse_client_hello_from_datagrams
 
 from tracecli.cache.flights import Waiting
 from tracecli.cache.replay import Answer
 from tracecli.capture import Capture, Recorder, RequestHead
 from tracecli.exchange import Headers
-from tracecli.lanes.shortcut import Decided, Shortcut, nobody_wants_flows
+from tracecli.lanes.choice import who_wants_flows
+from tracecli.lanes.fast import WHOLE_REQUEST_BYTES, FastLayer
 from tracecli.proxy_users import ProxyUsers
 from tracecli.sockets import Socket
 
 log = logging.getLogger(__name__)
 
-# A request up to this size is read whole before it goes on, as policies and cache need it; a larger one streams.
-WHOLE_REQUEST_BYTES = 4 << 20
 # An identical request in flight is waited for no longer than a slow model thinks.
 _MAX_WAIT_S = 600.0
 _DNS_PORTS = (53, 5353)
@@ -48,9 +48,6 @@ class FlowsLane:
         self.recorder: Recorder | None = None
         self.proxy_users: ProxyUsers | None = None
         self._users: dict[str, str] = {}
-        self._shortcuts: dict[str, Shortcut] = {}
-        self._handed: dict[str, Decided] = {}
-        self._acts: dict[str, Answer | Waiting | None] = {}
         self._live: dict[str, Capture] = {}
         self._sockets: dict[str, Socket] = {}
 
@@ -82,27 +79,27 @@ class FlowsLane:
                 data.layer = layers.TCPLayer(context, ignore=True)
 
     def http_layer_chosen(self, data: layer.NextLayer) -> None:
-        """After mitmproxy has chosen its HTTP layer: put the short cut above it, where that may be."""
-        if isinstance(data.layer, layers.HttpLayer):
-            data.layer = self._with_shortcut(data.layer)
+        """After mitmproxy has chosen its HTTP layer: put the fast lane above it, where that may be."""
+        if isinstance(data.layer, layers.HttpLayer) and self._may_be_fast(data.layer.context):
+            data.layer = FastLayer(data.layer.context, data.layer, self)
 
-    def _with_shortcut(self, inner: layers.HttpLayer) -> layer.Layer:
-        """mitmproxy's HTTP layer, with the short cut for hits above it where that may be."""
-        above, recorder = inner.context, self.recorder
-        client = above.client
-        if recorder is None or not recorder.policies.uses_cache or not client.tls_established or not client.sni:
-            return inner
-        if client.alpn not in (None, b"", _HTTP1) or isinstance(client.proxy_mode, mode_specs.ReverseMode):
-            return inner
-        if not above.server.address or not recorder.wants(client.sni, above.server.address[1]):
-            return inner
-        if not nobody_wants_flows(self):
-            return inner
-        made = self._shortcuts[client.id] = Shortcut(above, inner, self, WHOLE_REQUEST_BYTES)
-        return made
+    def _may_be_fast(self, above: Context) -> bool:
+        lane = ctx.options.tracecli_lane
+        client, address = above.client, above.server.address
+        return (
+            lane != "flows"
+            and client.tls_established
+            and client.sni is not None
+            and client.alpn in (None, b"", _HTTP1)
+            and not isinstance(client.proxy_mode, mode_specs.ReverseMode)
+            and address is not None
+            and self.recorder is not None
+            and self.recorder.wants(client.sni, address[1])
+            and (lane == "fast" or who_wants_flows(self) is None)
+        )
 
-    def _plain_provider(self, context: object) -> bool:
-        address = context.server.address  # type: ignore[attr-defined]
+    def _plain_provider(self, context: Context) -> bool:
+        address = context.server.address
         return bool(address and self.recorder and self.recorder.wants(*address[:2]))
 
     def _udp_layer(self, data: layer.NextLayer) -> layer.Layer | None:
@@ -152,17 +149,10 @@ class FlowsLane:
     def client_disconnected(self, client: connection.Client) -> None:
         """Forget whose connection it was."""
         self._users.pop(client.id, None)
-        self._shortcuts.pop(client.id, None)
-        if handed := self._handed.pop(client.id, None):
-            _let_go(handed)
 
     def user_of(self, client: str) -> str | None:
         """Who the proxy authenticated on a connection."""
         return self._users.get(client)
-
-    def hand_over(self, client: str, decided: Decided) -> None:
-        """Take what was decided about the next request of a client."""
-        self._handed[client] = decided
 
     def _authenticated(self, flow: http.HTTPFlow) -> str | None:
         """The user that a request to the proxy proves to be; wrong credentials are refused with status 407.
@@ -202,22 +192,14 @@ class FlowsLane:
         if self.recorder is None:
             request.stream = True
             return
-        decided = self._handed.pop(flow.client_conn.id, None)
-        if decided is not None and decided.path != request.path:
-            _let_go(decided)
-            decided = None
-        if decided is None:
-            verdict = self.recorder.begin(_head(flow, user), time.monotonic())
-        else:
-            verdict = decided.verdict
-            self._acts[flow.id] = decided.action
+        verdict = self.recorder.begin(_head(flow, user), time.monotonic())
         for name in verdict.remove:
             request.headers.pop(name, None)
         if verdict.capture is None:
             request.stream = True
             return
         self._live[flow.id] = capture = verdict.capture
-        if decided is None and not _is_small(request):
+        if not _is_small(request):
             action = capture.decide(None)
             if isinstance(action, Answer):
                 self._answer(flow, capture, action)
@@ -231,11 +213,10 @@ class FlowsLane:
             return None
         body = flow.request.raw_content or b""
         if flow.response is not None:  # another addon has answered
-            if flow.id not in self._acts:
-                capture.decide(None)
-                capture.request_data(body)
+            capture.decide(None)
+            capture.request_data(body)
             return None
-        action = self._acts.pop(flow.id) if flow.id in self._acts else capture.decide(body)
+        action = capture.decide(body)
         if isinstance(action, Waiting):
             return self._wait(flow, capture, action)
         self._answer(flow, capture, action)
@@ -256,14 +237,18 @@ class FlowsLane:
 
     async def _wait(self, flow: http.HTTPFlow, capture: Capture, waiting: Waiting) -> None:
         """Wait for the answer of an identical request; other flows go on meanwhile."""
-        woken = asyncio.get_running_loop().create_future()
-        waiting.on_wake(lambda: None if woken.done() else woken.set_result(None))
         try:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_MAX_WAIT_S):
-                    await woken
+            await self.tracecli_wait(waiting)
         finally:
             self._answer(flow, capture, capture.resume())
+
+    async def tracecli_wait(self, waiting: Waiting) -> None:
+        """Wait for an identical request in flight; also a hook, by which the fast lane waits."""
+        woken = asyncio.get_running_loop().create_future()
+        waiting.on_wake(lambda: None if woken.done() else woken.set_result(None))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_MAX_WAIT_S):
+                await woken
 
     def responseheaders(self, flow: http.HTTPFlow) -> None:
         """The answer begins: pass it on piece by piece."""
@@ -288,7 +273,6 @@ class FlowsLane:
 
     def response(self, flow: http.HTTPFlow) -> None:
         """The answer passed whole. A WebSocket goes on, and ends in `websocket_end`."""
-        self._free(flow)
         if flow.websocket is None and (capture := self._live.pop(flow.id, None)):
             now = time.monotonic()
             if flow.response and flow.response.raw_content:  # a body that mitmproxy did not stream, as an empty one
@@ -298,18 +282,12 @@ class FlowsLane:
 
     def error(self, flow: http.HTTPFlow) -> None:
         """The client left, or upstream broke."""
-        self._free(flow)
-        self._acts.pop(flow.id, None)
         capture = self._live.pop(flow.id, None)
         if capture is None:
             return
         why = flow.error.msg if flow.error else "unknown error"
         end = capture.aborted if _client_left(flow, why) else capture.failed
         end(why, time.monotonic())
-
-    def _free(self, flow: http.HTTPFlow) -> None:
-        if shortcut := self._shortcuts.get(flow.client_conn.id):
-            shortcut.free = True
 
     def websocket_start(self, flow: http.HTTPFlow) -> None:
         """A WebSocket opened: from now on each call on it is an exchange."""
@@ -349,12 +327,6 @@ class _Refuse(layer.Layer):
     def _handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
         if isinstance(event, events.Start):
             yield commands.CloseConnection(self.context.client)
-
-
-def _let_go(decided: Decided) -> None:
-    """A request that was decided about and never came."""
-    if decided.verdict.capture is not None:
-        decided.verdict.capture.aborted("the client left", time.monotonic())
 
 
 def _tee(see: Callable[[bytes], None]) -> Callable[[bytes], bytes]:
