@@ -123,7 +123,8 @@ class Tracecli:
             log.info("tracecli: this mitmproxy is not %s; its events are dispatched as it does it", dispatch.MADE_FOR)
         listening = ctx.master.addons.get("proxyserver").listen_addrs()
         authority = Path(ctx.options.confdir).expanduser() / "mitmproxy-ca-cert.pem"
-        self.runtime.start(listening, authority, asyncio.get_running_loop().call_soon_threadsafe)
+        post = asyncio.get_running_loop().call_soon_threadsafe
+        self.runtime.start(listening, authority, post, lane=ctx.options.tracecli_lane)
         log.log(ALERT, "%s", self.runtime.welcome(listening))
 
     def done(self) -> None:

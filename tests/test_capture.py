@@ -28,7 +28,7 @@ def recorder(spool: Spool) -> Recorder:
 
 def test_a_whole_exchange(recorder: Recorder, spool: Spool) -> None:
     """Head, bodies, times and ending are recorded once, our headers and the credential are not."""
-    verdict = recorder.begin(head(X_Tracecli_User="alice", X_Tracecli_Session="s1", Accept=KEY), 100.0)
+    verdict = recorder.begin(head(X_Tracecli_User="alice", X_Tracecli_Session="s1", Accept=KEY), 100.0, "flows")
     assert verdict.remove == {"x-tracecli-user", "x-tracecli-session"}
     capture = verdict.capture
     assert capture is not None
@@ -121,14 +121,14 @@ def test_nothing_is_recorded_where_nothing_may_be(recorder: Recorder) -> None:
             "POST", "https", "example.com", 443, "/v1/chat/completions", "HTTP/1.1", [("x-tracecli-user", "a")]
         ),
     ):
-        verdict = recorder.begin(request, 100.0)
+        verdict = recorder.begin(request, 100.0, "flows")
         assert verdict.capture is None
         assert verdict.remove == {"x-tracecli-user"}
 
 
 def test_nothing_is_recorded_without_metering(recorder: Recorder, spool: Spool) -> None:
     """Where tracing and metering are off, the lane is told to forget the request."""
-    capture = recorder.begin(head(X_Tracecli_User="nothing"), 100.0).capture
+    capture = recorder.begin(head(X_Tracecli_User="nothing"), 100.0, "flows").capture
     assert capture is not None
     assert capture.decide(CHAT) is None
     assert capture.ignored
@@ -174,7 +174,7 @@ def test_a_failure_of_ours_is_not_the_lanes(recorder: Recorder, spool: Spool, mo
     """Whatever breaks in deciding or writing is counted; the lane gets an answer and no exception."""
     with monkeypatch.context() as patch:
         patch.setattr(recorder.hosts, "provider_of", lambda *_: 1 / 0)
-        assert recorder.begin(head(X_Tracecli_User="a"), 100.0).remove == {"x-tracecli-user"}
+        assert recorder.begin(head(X_Tracecli_User="a"), 100.0, "flows").remove == {"x-tracecli-user"}
     capture = begun(recorder, head())
     monkeypatch.setattr("tracecli.capture.redact_path", lambda _: 1 / 0)
     capture.complete(100.2)
@@ -191,7 +191,7 @@ def test_odd_header_bytes(recorder: Recorder, spool: Spool) -> None:
 
 def test_a_request_that_never_was_whole(recorder: Recorder, spool: Spool) -> None:
     """A client that leaves before its request is whole is recorded all the same, under what applies to it."""
-    capture = recorder.begin(head(X_Tracecli_User="alice"), 100.0).capture
+    capture = recorder.begin(head(X_Tracecli_User="alice"), 100.0, "flows").capture
     assert capture is not None
     capture.aborted("the client left", 100.1)
     assert (spool[0].exchange.outcome, spool[0].exchange.user, spool[0].request_body) == ("aborted", "alice", b"")

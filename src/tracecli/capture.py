@@ -36,6 +36,8 @@ from tracecli.understanding import Reading
 
 log = logging.getLogger(__name__)
 
+type Lane = Literal["fast", "flows"]
+
 # The time to first token is looked for among the first chunks; streams of thousands need not be timed to the end.
 MAX_TIMED_CHUNKS = 512
 _METERED_REQUEST_BYTES = 64 << 20
@@ -81,7 +83,6 @@ class Recorder:
     def __init__(
         self,
         *,
-        lane: Literal["flows", "fast"],
         hosts: Hosts,
         user_headers: Sequence[str],
         secret: bytes,
@@ -92,7 +93,6 @@ class Recorder:
         later: Callable[[Callable[[], None]], None] = _inline,
         post: Callable[[Callable[[], None]], None] = _inline,
     ) -> None:
-        self.lane: Literal["flows", "fast"] = lane
         self.hosts = hosts
         self.user_headers = tuple(name.lower() for name in user_headers)
         self.secret = secret
@@ -105,18 +105,20 @@ class Recorder:
         self.cache: ResponseCache | None = None
         """None: there is none, or it cannot be used."""
         self.errors = 0
+        self.recorded: dict[Lane, int] = {"fast": 0, "flows": 0}
+        """Exchanges by the lane that they took."""
 
     def wants(self, host: str, port: int) -> bool:
         """Whether connections to this host are intercepted."""
         return self.hosts.provider_of(host, port) is not None
 
-    def begin(self, head: RequestHead, now: float) -> Verdict:
+    def begin(self, head: RequestHead, now: float, lane: Lane) -> Verdict:
         """Look at a request's head; `now` is the monotonic time at which it began."""
         remove = frozenset(name.lower() for name, _ in head.headers if is_own(name, self.user_headers))
         try:
             provider = self.hosts.provider_of(head.host, head.port)
             operation = operation_of(provider, head.method, head.path) if provider else None
-            capture = Capture(self, head, remove, provider, operation, now) if provider and operation else None
+            capture = Capture(self, head, remove, provider, operation, now, lane) if provider and operation else None
         except Exception:
             self.errors += 1
             log.warning("tracecli could not begin a record; the request goes on", exc_info=True)
@@ -168,6 +170,7 @@ class Capture:
         provider: str,
         operation: Operation,
         now: float,
+        lane: Lane,
     ) -> None:
         self._recorder = recorder
         self._head = head
@@ -192,7 +195,7 @@ class Capture:
         self._seen = False
         self._request_read = False
         self._ended = False
-        self.lane = recorder.lane
+        self._lane: Lane = lane
         self.session = self._own("x-tracecli-session")
         self.connection_model: str | None = None
 
@@ -388,7 +391,7 @@ class Capture:
 
     def another(self, now: float) -> Capture:
         """A capture of the next call on the same connection, under the same decision. For WebSockets."""
-        call = Capture(self._recorder, self._head, self._remove, self._provider, self._operation, now)
+        call = Capture(self._recorder, self._head, self._remove, self._provider, self._operation, now, self._lane)
         call._decided, call._model = self._decided, self._model
         call._request.limit, call._response.limit = self._request.limit, self._response.limit
         call._ended = self._decided is None
@@ -514,9 +517,10 @@ class Capture:
         head, settings, asking = self._head, decided.decision.settings, self._asking
         origin = asking.origin if asking else None
         secrets = secrets_of(head.headers, head.path)
+        self._recorder.recorded[self._lane] += 1
         exchange = Exchange(
             id=self.id,
-            lane=self.lane,
+            lane=self._lane,
             started_at_us=self._started_at_us,
             user=decided.identity.user,
             user_source=decided.identity.source,

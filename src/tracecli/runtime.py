@@ -21,7 +21,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 from tracecli import __version__, files, spool
 from tracecli.cache.asking import ResponseCache
@@ -39,6 +39,7 @@ log = logging.getLogger(__name__)
 
 _TICK_S = 0.25
 _MAX_BACKOFF_S = 30.0
+_TELL_AGAIN_S = 1.0
 
 
 class Runtime:
@@ -54,7 +55,6 @@ class Runtime:
         *,
         hosts: Sequence[str],
         user_headers: Sequence[str],
-        lane: Literal["flows", "fast"] = "flows",
         ingest: bool = True,
     ) -> None:
         home.prepare()
@@ -66,7 +66,6 @@ class Runtime:
         self._beside = _Beside()
         self.spool = spool.SpoolWriter(home.spool)
         self.recorder = Recorder(
-            lane=lane,
             hosts=checked_hosts(hosts),
             user_headers=checked_headers(user_headers),
             secret=_fingerprint_key(home),
@@ -80,28 +79,53 @@ class Runtime:
         self._ready_file = home.root / f"proxy-{os.getpid()}.json"
         self._authority: Path | None = None
         self._lost = 0
+        self._about: dict[str, Any] = {}
+        self._told: dict[str, Any] = {}
+        self._tell_again = 0.0
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._keep_going, name="tracecli", daemon=True)
 
     def start(
-        self, listening: Sequence[tuple[str, int]], authority: Path, post: Callable[[Callable[[], None]], object]
+        self,
+        listening: Sequence[tuple[str, int]],
+        authority: Path,
+        post: Callable[[Callable[[], None]], object],
+        *,
+        lane: str,
     ) -> None:
         """Begin to work beside the traffic. `authority` is the certificate that clients have to trust; `post` runs
-        something in the event loop, from any thread, and raises RuntimeError once that has ended.
+        something in the event loop, from any thread, and raises RuntimeError once that has ended. `lane` is the option,
+        for `tracecli proxy status`.
         """
         self._authority = authority
+        self._about = {
+            "pid": os.getpid(),
+            "version": __version__,
+            "started_at": time.time(),
+            "lane": lane,
+            "listen": [list(address[:2]) for address in listening],
+        }
         self.recorder.post = lambda job: _posted(post, job)
         self._beside.start()
         self._thread.start()
         if self._ingest:
             self._ingest.watch(time.monotonic())
-        about = {
-            "pid": os.getpid(),
-            "listen": [list(address[:2]) for address in listening],
+        self._tell()
+
+    def _tell(self) -> None:
+        """Say in the ready file how it goes, no oftener than once a second."""
+        if time.monotonic() < self._tell_again:
+            return
+        self._tell_again = time.monotonic() + _TELL_AGAIN_S
+        about = self._about | {
             "ingest_pid": self._ingest and self._ingest.pid,
+            "recorded": self.recorder.recorded,
+            "lost": self.spool.lost,
         }
-        with contextlib.suppress(OSError):
-            files.write_whole(self._ready_file, json.dumps(about).encode())
+        if about != self._told:
+            self._told = about | {"recorded": dict(self.recorder.recorded)}
+            with contextlib.suppress(OSError):
+                files.write_whole(self._ready_file, json.dumps(about).encode())
 
     def stop(self) -> None:
         """Seal the spool. Ingest takes what is left, and ends after this process."""
@@ -142,6 +166,7 @@ class Runtime:
                 self._keep_cache,
                 self._watch_ingest,
                 self._bundle,
+                self._tell,
             ):
                 try:
                     step()

@@ -267,7 +267,7 @@ def test_a_recorded_request_has_the_key_of_the_live_one(request_head: RequestHea
     """What is taken out of a record is no part of the key."""
     spool = Spool()
     recorder = recorder_into(spool)
-    capture = recorder.begin(request_head, 1.0).capture
+    capture = recorder.begin(request_head, 1.0, "flows").capture
     assert capture is not None
     capture.decide(body)
     capture.failed("gone", 2.0)

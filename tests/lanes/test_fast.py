@@ -172,7 +172,6 @@ def spool() -> Spool:
 def recorder(tmp_path_factory: pytest.TempPathFactory, spool: Spool) -> Iterator[Recorder]:
     """A recorder with a cache for the user `cached`, and nothing but usage for `metered`."""
     recorder = Recorder(
-        lane="flows",
         hosts=Hosts([]),
         user_headers=["X-Tracecli-User"],
         secret=b"s" * 32,

@@ -26,7 +26,6 @@ def recorder_into(spool: Spool) -> Recorder:
         {"metered": {"tracing": False}, "nothing": {"tracing": False, "metering": False}, "small": {"policy": "small"}},
     )
     return Recorder(
-        lane="flows",
         hosts=Hosts(["gateway.example=openai"]),
         user_headers=["X-Tracecli-User"],
         secret=b"s" * 32,
@@ -45,7 +44,7 @@ def head(
 
 def begun(recorder: Recorder, request: RequestHead, now: float = 100.0) -> Capture:
     """The capture of a request that is recorded, before its body passes."""
-    capture = recorder.begin(request, now).capture
+    capture = recorder.begin(request, now, "flows").capture
     assert capture is not None
     assert capture.decide(None) is None
     assert not capture.ignored

@@ -213,7 +213,7 @@ class FastLayer(layer.Layer):
     def _begin(self, request: RequestLine, rest: bytes) -> Commands:
         capture, remove = None, request.drop
         if recorder := self._lane.recorder:
-            verdict = recorder.begin(self._head(request), time.monotonic())
+            verdict = recorder.begin(self._head(request), time.monotonic(), "fast")
             capture, remove = verdict.capture, remove | verdict.remove
         head = request.without(remove) if remove else request.wire
         body = body_of(request.length)
@@ -221,7 +221,6 @@ class FastLayer(layer.Layer):
         if request.expects:
             yield commands.SendData(self.context.client, _CONTINUE)
         if capture is not None:
-            capture.lane = "fast"
             if _is_small(request):
                 exchange.whole = []
             else:

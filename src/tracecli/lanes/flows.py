@@ -192,7 +192,7 @@ class FlowsLane:
         if self.recorder is None:
             request.stream = True
             return
-        verdict = self.recorder.begin(_head(flow, user), time.monotonic())
+        verdict = self.recorder.begin(_head(flow, user), time.monotonic(), "flows")
         for name in verdict.remove:
             request.headers.pop(name, None)
         if verdict.capture is None:
