@@ -14,6 +14,7 @@ from urllib.parse import unquote_plus
 from tracecli.exchange import Headers
 
 REDACTED = "[redacted]"
+_MAX_MET_CHARS = 512
 
 _HEADERS = re.compile(
     r"authorization|cookie|secret|password|credential|signature|api-?key|subscription-key|virtual-key|helicone-auth"
@@ -110,7 +111,8 @@ def fingerprint(headers: Headers, path: str, secret: bytes) -> str | None:
         return None
     aws = _SIGV4.match(found)
     credential = aws[1] if aws else _bare(found)
-    return _fingerprint_of(credential, secret)
+    look = _fingerprint_of if len(credential) <= _MAX_MET_CHARS else _fingerprint_of.__wrapped__
+    return look(credential, secret)
 
 
 @lru_cache(maxsize=1024)

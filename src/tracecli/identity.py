@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache
 from typing import Literal, NamedTuple
 
 from tracecli.credentials import fingerprint
@@ -88,8 +87,7 @@ def clean(value: str) -> str:
     return _CONTROLS.sub("", text).strip()[:MAX_USER_LENGTH].strip()
 
 
-@lru_cache(maxsize=1024)
-def is_own(name: str, user_headers: tuple[str, ...]) -> bool:
+def is_own(name: str, user_headers: Sequence[str]) -> bool:
     """Whether a request header is meant for us and must not go upstream. `user_headers` are lower-case names."""
     lower = name.lower()
     return lower.startswith(OWN_PREFIX) or lower in user_headers

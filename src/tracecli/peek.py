@@ -31,19 +31,27 @@ class _Fields(msgspec.Struct):
     model: Any = None
 
 
+_DECODER = msgspec.json.Decoder(_Fields)
+
+
 def peek(provider: str, operation: Operation, path: str, headers: Headers, body: bytes) -> Peek:
     """Look at a request body, as on the wire; the path names the model where the format has it there."""
-    reader = FORMATS.get(operation.format or "")
-    of_path = reader(provider, path, False).request_model if reader else None
     encoding = next((value for name, value in headers if name.lower() == "content-encoding"), None)
     plain, _ = decode(encoding, body) if encoding else (body, None)
     try:
-        fields = msgspec.json.decode(plain, type=_Fields)
+        fields = _DECODER.decode(plain)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return Peek(None, of_path)
+        fields = _Fields()
     claimed = fields.metadata.get("user_id") if isinstance(fields.metadata, dict) else None
-    named = (_text(fields.user), _text(fields.safety_identifier), claude_user(_text(claimed))[0])
-    return Peek(next((user for user in named if user), None), _text(fields.model) or of_path)
+    user = (
+        _text(fields.user) or _text(fields.safety_identifier) or (claude_user(_text(claimed))[0] if claimed else None)
+    )
+    return Peek(user, _text(fields.model) or _model_of_path(provider, operation, path))
+
+
+def _model_of_path(provider: str, operation: Operation, path: str) -> str | None:
+    reader = FORMATS.get(operation.format or "")
+    return reader(provider, path, False).request_model if reader else None
 
 
 def _text(value: Any) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+from functools import lru_cache
 
 FORMS = "30m, 2h, 7d, 2w, or an ISO 8601 date with or without a time, as 2026-11-01"
 
@@ -31,6 +32,7 @@ def moment(text: str, now: dt.datetime, zone: dt.tzinfo | None = None) -> dt.dat
         raise ValueError(f"{text!r} is no moment; write {FORMS}") from None
 
 
+@lru_cache(maxsize=1024)
 def duration(text: str) -> dt.timedelta:
     """How long `text` says: `30s`, `15m`, `2h`, `7d`, `2w`.
 

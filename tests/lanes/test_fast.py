@@ -435,6 +435,17 @@ def test_a_hit_is_answered_however_it_arrives(recorder: Recorder, spool: Spool, 
     assert [(one.exchange.cache_status, one.request_body) for one in spool] == [("hit", BODY)] * 2
 
 
+def test_a_hit_whose_headers_are_no_utf_8(recorder: Recorder) -> None:
+    """Odd bytes in a header keep nobody from the cache."""
+    odd = cached(BODY.replace(b"again", b"odd")).replace(b"Host", b"X-Odd: \xff\r\nHost")
+    for _ in range(2):
+        wire = Wire(recorder)
+        wire.ask(odd)
+        sent = wire.to_server
+        wire.reply(answer(ANSWER, "Content-Type: application/json")) if sent else None
+    assert (sent, wire.to_client.count(ANSWER)) == (b"", 1)
+
+
 def test_an_identical_request_waits_for_the_first(recorder: Recorder, spool: Spool) -> None:
     """Two ask the same at the same time: the provider is asked once, and both get the answer."""
     spool.clear()

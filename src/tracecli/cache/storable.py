@@ -84,12 +84,17 @@ class Control(NamedTuple):
     only_if_cached: bool = False
 
 
+_NO_CONTROL = Control()
+
+
 def request_control(headers: Headers) -> Control:
     """Of a repeated `max-age` the smallest counts. `Pragma: no-cache` counts where there is no `Cache-Control`."""
-    given = [value for name, value in headers if name.lower() == "cache-control"]
+    asked = [(lower, value) for name, value in headers if (lower := name.lower()) in ("cache-control", "pragma")]
+    if not asked:
+        return _NO_CONTROL
+    given = [value for name, value in asked if name == "cache-control"]
     if not given:
-        pragma = any(name.lower() == "pragma" and "no-cache" in value.lower() for name, value in headers)
-        return Control(no_cache=pragma)
+        return Control(no_cache=any("no-cache" in value.lower() for _, value in asked))
     names: set[str] = set()
     ages: list[float] = []
     for directive in ",".join(given).split(","):

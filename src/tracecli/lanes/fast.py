@@ -26,11 +26,13 @@ from mitmproxy.proxy import commands, context, events, layer, tunnel
 from mitmproxy.proxy.layers import tls
 from mitmproxy.proxy.layers.http import _upstream_proxy
 from mitmproxy.proxy.layers.http._http1 import make_error_response
+from mitmproxy.proxy.server import ConnectionHandler
 
 from tracecli.cache.flights import Waiting
 from tracecli.cache.replay import Answer
 from tracecli.capture import Capture, Recorder, RequestHead
 from tracecli.exchange import Headers
+from tracecli.lanes.direct import Direct
 from tracecli.lanes.http1 import (
     CHUNKED,
     MAX_HEAD_BYTES,
@@ -127,12 +129,17 @@ class _Upstream:
     open: bool = False
     pending: list[bytes] = field(default_factory=list)
     """What waits for it to be open."""
+    direct: bool = False
+    """It is read without mitmproxy's task."""
 
 
 class FastLayer(layer.Layer):
     """Above `inner`, mitmproxy's HTTP layer of one client connection, which has not started."""
 
-    def __init__(self, above: context.Context, inner: layer.Layer, lane: Lane) -> None:
+    def __init__(
+        self, above: context.Context, inner: layer.Layer, lane: Lane, handler: ConnectionHandler | None = None
+    ) -> None:
+        """`handler` is mitmproxy's of the client's connection, where that may be read directly."""
         super().__init__(above)
         self.context.layers.remove(self)  # to everybody else, the connection has the layers that mitmproxy gave it
         self._inner = inner
@@ -143,12 +150,17 @@ class FastLayer(layer.Layer):
         self._upstream: _Upstream | None = None
         self._dropped: list[Connection] = []
         self._handed_over = False
+        self._handler = handler
+        self._direct: Direct | None = None
+        self._client_direct = False
         self._over = False
         """The client connection is closed, or about to be."""
 
     def _handle_event(self, event: events.Event) -> Commands:
         client = self.context.client
         if isinstance(event, events.ConnectionEvent):
+            if self._direct is not None:
+                self._read_directly(self._direct)
             if event.connection in self._dropped:
                 return
             if self._handed_over:
@@ -181,6 +193,16 @@ class FastLayer(layer.Layer):
         client_tls = next((one for one in above if isinstance(one, tls.ClientTLSLayer)), None)
         if client_tls is not None and client_tls is not above[0] and not self.context.server.connected:
             above[0]._handle_event = client_tls.handle_event  # type: ignore[method-assign]
+            if self._handler is not None:
+                self._direct = Direct(self._handler, client_tls)
+
+    def _read_directly(self, direct: Direct) -> None:
+        """Go past mitmproxy's reading tasks, as soon as nothing is on its way through them."""
+        if not self._client_direct:
+            self._client_direct = direct.take(self.context.client)
+        upstream = self._upstream
+        if upstream is not None and upstream.open and not upstream.direct:
+            upstream.direct = direct.take(upstream.outer)
 
     # The request
 

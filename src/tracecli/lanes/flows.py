@@ -27,6 +27,7 @@ from tracecli.cache.flights import Waiting
 from tracecli.cache.replay import Answer
 from tracecli.capture import Capture, Recorder, RequestHead
 from tracecli.exchange import Headers
+from tracecli.lanes import direct
 from tracecli.lanes.choice import who_wants_flows
 from tracecli.lanes.fast import WHOLE_REQUEST_BYTES, FastLayer
 from tracecli.proxy_users import ProxyUsers
@@ -81,7 +82,9 @@ class FlowsLane:
     def http_layer_chosen(self, data: layer.NextLayer) -> None:
         """After mitmproxy has chosen its HTTP layer: put the fast lane above it, where that may be."""
         if isinstance(data.layer, layers.HttpLayer) and self._may_be_fast(data.layer.context):
-            data.layer = FastLayer(data.layer.context, data.layer, self)
+            connections = ctx.master.addons.get("proxyserver").connections if direct.fits() else {}
+            client = data.layer.context.client
+            data.layer = FastLayer(data.layer.context, data.layer, self, connections.get(client.id))
 
     def _may_be_fast(self, above: Context) -> bool:
         lane = ctx.options.tracecli_lane

@@ -7,9 +7,12 @@ known ending is looked at once more by its content, unless it plainly manages so
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from urllib.parse import unquote
 
 import msgspec
+
+_MAX_MET_CHARS = 200
 
 
 class Operation(msgspec.Struct, frozen=True):
@@ -137,7 +140,14 @@ _VERSION = re.compile(r"v\d+(\.\d+)?((alpha|beta)\d*)?")
 
 def operation_of(provider: str, method: str, path: str) -> Operation | None:
     """What a request asks for; None if it is no model call. `path` may carry a query."""
-    segments = [segment for segment in path.partition("?")[0].partition("#")[0].split("/") if segment]
+    path = path.partition("?")[0].partition("#")[0]
+    look = _operation_of if len(path) <= _MAX_MET_CHARS else _operation_of.__wrapped__
+    return look(provider, method, path)
+
+
+@lru_cache(maxsize=1024)
+def _operation_of(provider: str, method: str, path: str) -> Operation | None:
+    segments = [segment for segment in path.split("/") if segment]
     if method == "GET":
         return _socket(segments)
     if method != "POST" or not segments:
