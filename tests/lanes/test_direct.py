@@ -1,0 +1,145 @@
+"""Reading without mitmproxy's tasks: nothing is read faster than it is taken, and other mitmproxys are left alone."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, cast
+from unittest.mock import Mock
+
+import pytest
+from mitmproxy.connection import Client, ConnectionState, Server
+from mitmproxy.proxy import events
+
+from tests.support.proxies import Proxy
+from tests.support.standin import Received, Reply
+from tests.support.waiting import Gate
+from tracecli.lanes import direct
+
+CHAT = "https://api.openai.com/v1/chat/completions"
+PIECE = b"data: " + b"x" * (1 << 20) + b"\n\n"
+PIECES = 40
+
+
+def test_a_slow_client_holds_the_provider_back(proxy: Proxy, user: str) -> None:
+    """While a client does not read, the provider cannot go on sending; then all of it arrives."""
+    held_back = Gate()
+
+    async def endless(_: Received, reply: Reply) -> None:
+        await reply.head(200, [("Content-Type", "text/event-stream")])
+        for _piece in range(PIECES):
+            sending = asyncio.ensure_future(reply.send(PIECE))
+            if not (await asyncio.wait([sending], timeout=2))[0]:
+                held_back.open()
+            await sending
+        await reply.end()
+
+    script = proxy.standin.script(endless)
+    asked = {"model": "gpt-4o-mini", "messages": [], "stream": True}
+    with proxy.client(user) as client, client.stream("POST", CHAT, json=asked, headers=script.headers) as answer:
+        held_back.wait()
+        assert sum(map(len, answer.iter_raw())) == PIECES * len(PIECE)
+    row = proxy.only_row(user)
+    assert (row["outcome"], row["response_bytes"]) == ("complete", PIECES * len(PIECE))
+
+
+class Transport:
+    """A transport that only notes whether it is read."""
+
+    def __init__(self) -> None:
+        self.protocol: Any = asyncio.Protocol()
+        self.reads = True
+        self.written = b""
+
+    def get_protocol(self) -> asyncio.Protocol:
+        """Of the streams."""
+        return cast(asyncio.Protocol, self.protocol)
+
+    def set_protocol(self, protocol: asyncio.Protocol) -> None:
+        """Ours."""
+        self.protocol = protocol
+
+    def is_closing(self) -> bool:
+        """Never."""
+        return False
+
+    def pause_reading(self) -> None:
+        """Read nothing."""
+        assert self.reads
+        self.reads = False
+
+    def resume_reading(self) -> None:
+        """Read on."""
+        assert not self.reads
+        self.reads = True
+
+
+class Streams:
+    """What mitmproxy keeps of a connection."""
+
+    def __init__(self, transport: Transport) -> None:
+        self.reader = asyncio.StreamReader(loop=cast(Any, Mock()))
+        self.writer = asyncio.StreamWriter(cast(Any, transport), cast(Any, None), None, cast(Any, Mock()))
+
+
+class Handler:
+    """In the place of mitmproxy's handler of a client's connections."""
+
+    def __init__(self, transports: dict[Any, Streams]) -> None:
+        self.transports = transports
+
+
+@pytest.fixture
+def sides() -> tuple[direct.Direct, list[Transport], list[Any]]:
+    """A client's connection and two to providers, taken over."""
+    connections: list[Any] = [
+        Client(peername=("a", 1), sockname=("b", 2), state=ConnectionState.OPEN),
+        Server(address=("c", 3)),
+        Server(address=("d", 4)),
+    ]
+    transports = [Transport() for _ in connections]
+    handler = Handler({one: Streams(transport) for one, transport in zip(connections, transports, strict=True)})
+    taken = direct.Direct(cast(Any, handler), cast(Any, None))
+    assert all(taken.take(one) for one in connections)
+    return taken, transports, connections
+
+
+def test_who_is_full_is_still_read(sides: tuple[direct.Direct, list[Transport], list[Any]]) -> None:
+    """A full send buffer stops the reading of the others, until no other is full; and so does its end."""
+    _, (client, one, two), _ = sides
+
+    def reads() -> list[bool]:
+        return [client.reads, one.reads, two.reads]
+
+    client.protocol.pause_writing()
+    assert reads() == [True, False, False]
+    one.protocol.pause_writing()
+    assert reads() == [False, False, False]
+    client.protocol.resume_writing()
+    assert reads() == [False, True, False]
+    one.protocol.connection_lost(None)
+    assert [client.reads, two.reads] == [True, True]
+
+
+def test_what_is_on_its_way_goes_first() -> None:
+    """A connection of which mitmproxy's task has bytes to hand on is not taken yet."""
+    client = Client(peername=("a", 1), sockname=("b", 2), state=ConnectionState.OPEN)
+    transport = Transport()
+    streams = Streams(transport)
+    streams.reader._buffer.extend(b"first")  # type: ignore[attr-defined]
+    taken = direct.Direct(cast(Any, Handler({client: streams})), cast(Any, None))
+    assert not taken.take(client)
+    streams.reader._buffer.clear()  # type: ignore[attr-defined]
+    assert taken.take(client)
+    assert transport.protocol is not None
+
+
+def test_what_comes_after_the_end_counts_for_nothing(sides: tuple[direct.Direct, list[Transport], list[Any]]) -> None:
+    """Bytes of a connection that mitmproxy has closed reach nobody."""
+    taken, _, (client, _, _) = sides
+    client.state = ConnectionState.CLOSED
+    taken.received(events.DataReceived(client, b"late"))
+
+
+def test_it_fits_this_mitmproxy() -> None:
+    """It is in use, and would not be with another mitmproxy."""
+    assert direct.fits()
