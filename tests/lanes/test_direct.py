@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from typing import Any, cast
 from unittest.mock import Mock
 
@@ -48,7 +49,7 @@ class Transport:
     def __init__(self) -> None:
         self.protocol: Any = asyncio.Protocol()
         self.reads = True
-        self.written = b""
+        self.closed = False
 
     def get_protocol(self) -> asyncio.Protocol:
         """Of the streams."""
@@ -59,8 +60,12 @@ class Transport:
         self.protocol = protocol
 
     def is_closing(self) -> bool:
-        """Never."""
-        return False
+        """Once it was closed."""
+        return self.closed
+
+    def close(self) -> None:
+        """The test is over."""
+        self.closed = True
 
     def pause_reading(self) -> None:
         """Read nothing."""
@@ -77,8 +82,9 @@ class Streams:
     """What mitmproxy keeps of a connection."""
 
     def __init__(self, transport: Transport) -> None:
-        self.reader = asyncio.StreamReader(loop=cast(Any, Mock()))
-        self.writer = asyncio.StreamWriter(cast(Any, transport), cast(Any, None), None, cast(Any, Mock()))
+        loop = cast(Any, Mock(is_closed=Mock(return_value=False)))
+        self.reader = asyncio.StreamReader(loop=loop)
+        self.writer = asyncio.StreamWriter(cast(Any, transport), cast(Any, None), None, loop)
 
 
 class Handler:
@@ -88,8 +94,11 @@ class Handler:
         self.transports = transports
 
 
+type Sides = tuple[direct.Direct, list[Transport], list[Any]]
+
+
 @pytest.fixture
-def sides() -> tuple[direct.Direct, list[Transport], list[Any]]:
+def sides() -> Iterator[Sides]:
     """A client's connection and two to providers, taken over."""
     connections: list[Any] = [
         Client(peername=("a", 1), sockname=("b", 2), state=ConnectionState.OPEN),
@@ -100,10 +109,12 @@ def sides() -> tuple[direct.Direct, list[Transport], list[Any]]:
     handler = Handler({one: Streams(transport) for one, transport in zip(connections, transports, strict=True)})
     taken = direct.Direct(cast(Any, handler), cast(Any, None))
     assert all(taken.take(one) for one in connections)
-    return taken, transports, connections
+    yield taken, transports, connections
+    for transport in transports:
+        transport.close()
 
 
-def test_who_is_full_is_still_read(sides: tuple[direct.Direct, list[Transport], list[Any]]) -> None:
+def test_who_is_full_is_still_read(sides: Sides) -> None:
     """A full send buffer stops the reading of the others, until no other is full; and so does its end."""
     _, (client, one, two), _ = sides
 
@@ -130,10 +141,10 @@ def test_what_is_on_its_way_goes_first() -> None:
     assert not taken.take(client)
     streams.reader._buffer.clear()  # type: ignore[attr-defined]
     assert taken.take(client)
-    assert transport.protocol is not None
+    transport.close()
 
 
-def test_what_comes_after_the_end_counts_for_nothing(sides: tuple[direct.Direct, list[Transport], list[Any]]) -> None:
+def test_what_comes_after_the_end_counts_for_nothing(sides: Sides) -> None:
     """Bytes of a connection that mitmproxy has closed reach nobody."""
     taken, _, (client, _, _) = sides
     client.state = ConnectionState.CLOSED
