@@ -1,0 +1,112 @@
+"""The fast lane where mitmproxy connects in another way: before the client's handshake, or through another proxy."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from tests.support import answers
+from tests.support.commands import BIN, ROOT
+from tests.support.proxies import Place, end_ingest, launch
+from tests.support.standin import Standin
+
+ASKED = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Hello."}]}
+
+
+class Tunnels:
+    """A proxy that opens tunnels, and counts them."""
+
+    def __init__(self) -> None:
+        self.listening = socket.create_server(("127.0.0.1", 0))
+        self.asked: list[str] = []
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    @property
+    def port(self) -> int:
+        port: int = self.listening.getsockname()[1]
+        return port
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self.listening.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._tunnel, args=(client,), daemon=True).start()
+
+    def _tunnel(self, client: socket.socket) -> None:
+        head = b""
+        while b"\r\n\r\n" not in head:
+            head += client.recv(4096)
+        target = head.split(b" ")[1].decode()
+        self.asked.append(target)
+        host, _, port = target.rpartition(":")
+        server = socket.create_connection((host, int(port)))
+        client.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+        back = threading.Thread(target=_pass_on, args=(server, client), daemon=True)
+        back.start()
+        _pass_on(client, server)
+        back.join()
+        client.close()
+        server.close()
+
+
+def _pass_on(source: socket.socket, sink: socket.socket) -> None:
+    try:
+        while data := source.recv(65536):
+            sink.sendall(data)
+        sink.shutdown(socket.SHUT_WR)
+    except OSError:
+        return
+
+
+@pytest.fixture
+def tunnels() -> Iterator[Tunnels]:
+    proxy = Tunnels()
+    yield proxy
+    proxy.listening.close()
+
+
+@pytest.mark.parametrize("way", ["eager", "upstream"])
+def test_the_fast_lane_on_another_way(standin: Standin, tmp_path: Path, tunnels: Tunnels, way: str, user: str) -> None:
+    """Exchanges of one connection and of the next pass and are recorded, on the fast lane."""
+    place = Place(tmp_path)
+    settings = {
+        "ssl_verify_upstream_trusted_ca": str(standin.authority),
+        "confdir": str(place.home / "mitmproxy"),
+        "tracecli_hosts": f"localhost:{standin.port}=openai",
+        "connection_strategy": "eager" if way == "eager" else "lazy",
+    }
+    command = [str(BIN / "mitmdump"), "-q", "-s", str(ROOT / "addon" / "tracecli_addon.py")]
+    command += ["--listen-host", "127.0.0.1", "-p", "0"]
+    command += [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
+    command += ["--mode", f"upstream:http://127.0.0.1:{tunnels.port}"] if way == "upstream" else []
+    process, about = launch(place, command)
+    try:
+        port = about["listen"][0][1]
+        for _ in range(2):
+            with httpx2.Client(
+                proxy=f"http://127.0.0.1:{port}",
+                trust_env=False,
+                verify=ssl.create_default_context(cafile=place.home / "mitmproxy" / "mitmproxy-ca-cert.pem"),
+                headers={"X-Tracecli-User": user},
+            ) as client:
+                for _ in range(3):
+                    answer = client.post(f"https://localhost:{standin.port}/v1/chat/completions", json=ASKED)
+                    assert answer.json()["choices"] == answers.chat()["choices"]
+        process.terminate()
+        assert process.wait(20) == 0
+        rows = [place.opened(row["id"]) for row in place.rows(user)]
+        assert [(row["lane"], row["outcome"]) for row in rows] == [("fast", "complete")] * 6
+        assert len(tunnels.asked) == (2 if way == "upstream" else 0)
+        assert "Traceback" not in place.said()
+    finally:
+        process.kill()
+        process.wait()
+        end_ingest(place.home)
