@@ -19,6 +19,7 @@ from tracecli import config
 from tracecli.errors import TracecliError
 from tracecli.identity import DEFAULT_USER_HEADERS
 from tracecli.lanes import dispatch
+from tracecli.lanes.choice import who_wants_flows
 from tracecli.lanes.flows import AfterMitmproxy, FlowsLane
 from tracecli.runtime import Runtime
 
@@ -124,7 +125,11 @@ class Tracecli:
         listening = ctx.master.addons.get("proxyserver").listen_addrs()
         authority = Path(ctx.options.confdir).expanduser() / "mitmproxy-ca-cert.pem"
         post = asyncio.get_running_loop().call_soon_threadsafe
-        self.runtime.start(listening, authority, post, lane=ctx.options.tracecli_lane)
+        lane = ctx.options.tracecli_lane
+        flows_because = who_wants_flows(self.lane) if lane == "auto" else None
+        self.runtime.start(listening, authority, post, lane=lane, flows_because=flows_because)
+        if flows_because:
+            log.log(ALERT, "tracecli: everything goes over mitmproxy's flows, for %s", flows_because)
         log.log(ALERT, "%s", self.runtime.welcome(listening))
 
     def done(self) -> None:

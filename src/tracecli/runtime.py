@@ -92,10 +92,11 @@ class Runtime:
         post: Callable[[Callable[[], None]], object],
         *,
         lane: str,
+        flows_because: str | None = None,
     ) -> None:
         """Begin to work beside the traffic. `authority` is the certificate that clients have to trust; `post` runs
-        something in the event loop, from any thread, and raises RuntimeError once that has ended. `lane` is the option,
-        for `tracecli proxy status`.
+        something in the event loop, from any thread, and raises RuntimeError once that has ended. `lane` is the option
+        and `flows_because` why nothing goes over the fast lane, for `tracecli proxy status`.
         """
         self._authority = authority
         self._about = {
@@ -103,6 +104,7 @@ class Runtime:
             "version": __version__,
             "started_at": time.time(),
             "lane": lane,
+            "flows_because": flows_because,
             "listen": [list(address[:2]) for address in listening],
         }
         self.recorder.post = lambda job: _posted(post, job)
