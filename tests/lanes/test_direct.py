@@ -131,6 +131,19 @@ def test_who_is_full_is_still_read(sides: Sides) -> None:
     assert [client.reads, two.reads] == [True, True]
 
 
+def test_who_is_full_when_taken(sides: Sides) -> None:
+    """A connection whose send buffer is full already holds the others back from the start."""
+    taken, (client, *_), _ = sides
+    late, connection = Transport(), Server(address=("e", 5))
+    late.protocol = Mock(_paused=True)
+    cast(Any, taken)._handler.transports[connection] = Streams(late)
+    assert taken.take(connection)
+    assert not client.reads
+    late.protocol.resume_writing()
+    assert client.reads
+    late.close()
+
+
 def test_what_is_on_its_way_goes_first() -> None:
     """A connection of which mitmproxy's task has bytes to hand on is not taken yet."""
     client = Client(peername=("a", 1), sockname=("b", 2), state=ConnectionState.OPEN)

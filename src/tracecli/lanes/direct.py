@@ -59,20 +59,18 @@ class Direct:
         if reader._buffer or reader.at_eof() or writer.is_closing():  # type: ignore[attr-defined]
             return False
         self._sides[connection] = _Side(self, connection, cast(asyncio.Transport, writer.transport))
+        self.balance()
         return True
 
     def drop(self, connection: Connection) -> None:
         """A connection has ended."""
-        side = self._sides.pop(connection, None)
-        if side is not None and side.full:
-            self.full(side, full=False)
+        self._sides.pop(connection, None)
+        self.balance()
 
-    def full(self, full_side: _Side, *, full: bool) -> None:
-        """One side's send buffer is full, or no longer: stop or go on reading the others."""
-        full_side.full = full
+    def balance(self) -> None:
+        """Read each side as long as what it sends is taken: no other side's send buffer is full."""
         for side in self._sides.values():
-            if side is not full_side:
-                side.hold_back(any(other.full for other in self._sides.values() if other is not side))
+            side.hold_back(any(other.full for other in self._sides.values() if other is not side))
 
     def received(self, event: events.DataReceived) -> None:
         """Let the layers have what arrived, and do what they ask for."""
@@ -125,12 +123,13 @@ class _Side(asyncio.Protocol):
     """One connection's protocol, in the place of asyncio's for streams."""
 
     def __init__(self, direct: Direct, connection: Connection, transport: asyncio.Transport) -> None:
-        self.full = False
         self._direct = direct
         self._connection = connection
         self._transport = transport
         self._held_back = False
         self._streams: asyncio.Protocol = transport.get_protocol()  # type: ignore[assignment]
+        self.full: bool = getattr(self._streams, "_paused", False)
+        """Its send buffer is: more is written there than the other end takes."""
         transport.set_protocol(self)
 
     def hold_back(self, held_back: bool) -> None:
@@ -154,10 +153,12 @@ class _Side(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """The send buffer is full."""
+        self.full = True
         self._streams.pause_writing()
-        self._direct.full(self, full=True)
+        self._direct.balance()
 
     def resume_writing(self) -> None:
         """The send buffer has room."""
+        self.full = False
         self._streams.resume_writing()
-        self._direct.full(self, full=False)
+        self._direct.balance()
