@@ -210,8 +210,9 @@ def test_trailers_pass() -> None:
     """Trailers stay as they are, and something odd among them is an error."""
     data = b"3\r\nabc\r\n0\r\nX-Sum: 1\r\nX-More: 2\r\n\r\n"
     assert Chunks().feed(data) == (b"abc", data, b"")
-    with pytest.raises(BrokenBodyError, match="illegal trailer"):
-        Chunks().feed(b"0\r\nno colon\r\n\r\n")
+    for odd in (b"no colon", b"Content-Length: 5", b"Host: elsewhere", b"transfer-encoding: chunked"):
+        with pytest.raises(BrokenBodyError, match="illegal trailer"):
+            Chunks().feed(b"0\r\n" + odd + b"\r\n\r\n")
     with pytest.raises(BrokenBodyError):
         Chunks().feed(b"0\r\n" + b"A: b\r\n" * 20_000)
 

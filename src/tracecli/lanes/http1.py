@@ -37,6 +37,8 @@ _MEANT = frozenset(
         "upgrade",
     }
 )
+# Not allowed as trailers (RFC 9110, 6.5.1): they say where a message goes and how long it is.
+_NO_TRAILERS = frozenset({b"connection", b"content-length", b"host", b"te", b"transfer-encoding", b"upgrade"})
 
 CHUNKED = -1
 """As a length: the body comes in chunks."""
@@ -326,7 +328,11 @@ class Chunks:
         self._trailer_bytes += len(line)
         if not line:
             self.complete = True
-        elif not _FIELD.fullmatch(line) or self._trailer_bytes > _MAX_LINE_BYTES:
+        elif (
+            not _FIELD.fullmatch(line)
+            or self._trailer_bytes > _MAX_LINE_BYTES
+            or line.partition(b":")[0].lower() in _NO_TRAILERS
+        ):
             raise BrokenBodyError(f"illegal trailer: {line[:40]!r}")
 
     def closed(self) -> str | None:
