@@ -59,7 +59,7 @@ _LEFT = "Client disconnected."
 type Commands = layer.CommandGenerator[None]
 
 
-class Lane(Protocol):
+class Surroundings(Protocol):
     """What the layer has to know of the rest."""
 
     recorder: Recorder | None
@@ -137,7 +137,7 @@ class FastLayer(layer.Layer):
     """Above `inner`, mitmproxy's HTTP layer of one client connection, which has not started."""
 
     def __init__(
-        self, above: context.Context, inner: layer.Layer, lane: Lane, handler: ConnectionHandler | None = None
+        self, above: context.Context, inner: layer.Layer, lane: Surroundings, handler: ConnectionHandler | None = None
     ) -> None:
         """`handler` is mitmproxy's of the client's connection, where that may be read directly."""
         super().__init__(above)
