@@ -41,10 +41,16 @@ def standin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Standin]:
         yield provider
 
 
+@pytest.fixture(scope="session", params=["fast", "flows"])
+def lane(request: pytest.FixtureRequest) -> str:
+    """Each lane in turn: what is recorded must be the same."""
+    return str(request.param)
+
+
 @pytest.fixture(scope="session")
-def proxy(standin: Standin, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
+def proxy(lane: str, standin: Standin, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
     """A proxy that tests share: mitmdump with the addon. Each test has a user of its own and looks at no other."""
-    with running_proxy(tmp_path_factory.mktemp("shared"), standin) as shared:
+    with running_proxy(tmp_path_factory.mktemp("shared"), standin, lane=lane) as shared:
         yield shared
 
 

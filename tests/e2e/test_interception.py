@@ -14,6 +14,7 @@ from tests.support import answers
 from tests.support.http2 import tunnel
 from tests.support.proxies import Proxy, running_proxy
 from tests.support.standin import Standin
+from tests.support.waiting import wait_until
 
 CHAT = "/v1/chat/completions"
 ASKED: dict[str, Any] = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Who listens?"}]}
@@ -159,6 +160,7 @@ def test_a_port_of_ones_own(own: Proxy, user: str) -> None:
 
 def test_the_bundle_suits_all_connections(own: Proxy, user: str) -> None:
     """The bundle that clients are given holds the system's authorities and the proxy's."""
+    wait_until(own.bundle.exists, "the bundle")
     held = {name["commonName"] for name in _subjects(own.trust(own.bundle)) if "commonName" in name}
     assert "mitmproxy" in held
     assert len(held) > 20

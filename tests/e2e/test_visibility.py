@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
-from tests.support.commands import opened, rows
+from tests.support.commands import opened, rows, tracecli
 from tests.support.load import load
 from tests.support.proxies import running_proxy
 from tests.support.standin import Standin
@@ -20,7 +21,8 @@ def test_reading_under_load(standin: Standin, tmp_path: Path, user: str) -> None
         with load(proxy, "load", per_second=100) as sent, proxy.client() as client:
             for number in range(20):
                 client.post(CHAT, json=ASKED, headers={"X-Tracecli-User": f"{user}-{number}"})
-                found = rows(proxy.home, f"{user}-{number}", limit=500)
+                printed = tracecli(proxy.home, "usage", "show", "--json", "--limit", "500").stdout
+                found = [row for row in json.loads(printed) if row["user"] == f"{user}-{number}"]
                 assert len(found) == 1, f"read {number} does not have the exchange that ended before it began"
                 if number % 5 == 0:
                     assert opened(proxy.home, found[0]["id"])["request"]["body"]

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
 from tests.support.waiting import wait_until
+from tracecli.cli import main
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
@@ -46,15 +50,36 @@ def tracecli(home: Path, *args: str, code: int | None = 0, **more: str) -> subpr
     return done
 
 
+def printed(home: Path, *args: str) -> str:
+    """What `tracecli ARGS` prints, without a process of its own: those who wait ask many times."""
+    with (
+        _ONE_AT_A_TIME,
+        contextlib.redirect_stdout(io.StringIO()) as out,
+        contextlib.redirect_stderr(io.StringIO()) as err,
+    ):
+        before = dict(os.environ)
+        os.environ.update(environment(home))
+        try:
+            code = main.run(args)
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
+    assert code == 0, (args, code, err.getvalue())
+    return out.getvalue()
+
+
+_ONE_AT_A_TIME = threading.Lock()
+
+
 def rows(home: Path, user: str | None = None, *, limit: int = 100_000) -> list[JsonRow]:
     """What is recorded, newest first; of one user, or all."""
-    found: list[JsonRow] = json.loads(tracecli(home, "usage", "show", "--json", "--limit", str(limit)).stdout or "[]")
+    found: list[JsonRow] = json.loads(printed(home, "usage", "show", "--json", "--limit", str(limit)) or "[]")
     return [row for row in found if user is None or row["user"] == user]
 
 
 def opened(home: Path, reference: str) -> JsonRow:
     """One exchange with its content."""
-    found: JsonRow = json.loads(tracecli(home, "usage", "show", reference, "--json").stdout)
+    found: JsonRow = json.loads(printed(home, "usage", "show", reference, "--json"))
     return found
 
 

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import ssl
 import subprocess
 import sys
@@ -112,6 +113,18 @@ class Proxy(Place):
         """The system's authorities and ours."""
         return self.home / "ca-bundle.pem"
 
+    def rows(self, user: str | None = None) -> list[JsonRow]:
+        """What is recorded, newest first: all exchanges whose answers have gone out whole."""
+        if self.process.poll() is None:
+            self._turn()
+        return super().rows(user)
+
+    def _turn(self) -> None:
+        """Have the proxy's event loop come round once: what it had begun to record is recorded then."""
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=5) as asking:
+            asking.sendall(b"no HTTP\r\n\r\n")
+            asking.recv(1)
+
     def trust(self, authority: Path | None = None) -> ssl.SSLContext:
         """A client's TLS settings that trust one authority and no other: the proxy's, or the one named."""
         return ssl.create_default_context(cafile=authority or self.authority)
@@ -145,6 +158,7 @@ def start_proxy(
     standin: Standin,
     *,
     via: Literal["mitmdump", "tracecli"] = "mitmdump",
+    lane: str = "auto",
     hosts: Sequence[str] = (),
     options: Mapping[str, str] | None = None,
     mitm_args: Sequence[str] = (),
@@ -153,7 +167,7 @@ def start_proxy(
 
     `localhost` leads to the stand-in's plain port, `api.groq.com` to one where nobody listens, all else to its port.
     """
-    settings = {"ssl_verify_upstream_trusted_ca": str(standin.authority), **(options or {})}
+    settings = {"ssl_verify_upstream_trusted_ca": str(standin.authority), "tracecli_lane": lane, **(options or {})}
     if via == "mitmdump":
         settings = {"termlog_verbosity": "warn", "flow_detail": "0", **settings}
     passed = [argument for name, value in settings.items() for argument in ("--set", f"{name}={value}")]

@@ -21,6 +21,7 @@ from mitmproxy import connection, ctx, http, tls
 from mitmproxy.net.tls import starts_like_tls_record
 from mitmproxy.proxy import commands, events, layer, layers, mode_specs, server_hooks
 from mitmproxy.proxy.context import Context
+from mitmproxy.proxy.layers.http import HTTPMode
 from mitmproxy.proxy.layers.quic import quic_parse_client_hello_from_datagrams
 
 from tracecli.cache.flights import Waiting
@@ -79,27 +80,38 @@ class FlowsLane:
             if len(first) >= 3 and not starts_like_tls_record(first) and not self._plain_provider(context):
                 data.layer = layers.TCPLayer(context, ignore=True)
 
-    def http_layer_chosen(self, data: layer.NextLayer) -> None:
-        """After mitmproxy has chosen its HTTP layer: put the fast lane above it, where that may be."""
-        if isinstance(data.layer, layers.HttpLayer) and self._may_be_fast(data.layer.context):
-            connections = ctx.master.addons.get("proxyserver").connections if direct.fits() else {}
-            client = data.layer.context.client
-            data.layer = FastLayer(data.layer.context, data.layer, self, connections.get(client.id))
+    def layer_chosen(self, data: layer.NextLayer) -> None:
+        """After mitmproxy has chosen: what is said to a provider is HTTP, over the fast lane where that may be.
 
-    def _may_be_fast(self, above: Context) -> bool:
-        lane = ctx.options.tracecli_lane
+        mitmproxy guesses from the first bytes, and would pass unread what begins with a method that it does not know.
+        """
+        if not data.layer or not self._is_opened_provider(data.layer.context):
+            return
+        above = data.layer.context
+        if isinstance(data.layer, layers.TCPLayer):
+            above.layers.remove(data.layer)
+            data.layer = layers.HttpLayer(above, HTTPMode.transparent)
+        if isinstance(data.layer, layers.HttpLayer) and self._may_be_fast(above):
+            connections = ctx.master.addons.get("proxyserver").connections if direct.fits() else {}
+            data.layer = FastLayer(above, data.layer, self, connections.get(above.client.id))
+
+    def _is_opened_provider(self, above: Context) -> bool:
+        """Whether a connection to a provider was opened up, and its client asked for the provider by name."""
         client, address = above.client, above.server.address
         return (
-            lane != "flows"
-            and client.tls_established
+            client.tls_established
             and client.sni is not None
-            and client.alpn in (None, b"", _HTTP1)
             and not isinstance(client.proxy_mode, mode_specs.ReverseMode)
             and address is not None
             and self.recorder is not None
             and self.recorder.wants(client.sni, address[1])
-            and (lane == "fast" or who_wants_flows(self) is None)
         )
+
+    def _may_be_fast(self, above: Context) -> bool:
+        lane = ctx.options.tracecli_lane
+        if lane == "flows" or above.client.alpn not in (None, b"", _HTTP1):
+            return False
+        return lane == "fast" or who_wants_flows(self) is None
 
     def _plain_provider(self, context: Context) -> bool:
         address = context.server.address
@@ -321,7 +333,7 @@ class AfterMitmproxy:
 
     def next_layer(self, data: layer.NextLayer) -> None:
         """mitmproxy has chosen."""
-        self._lane().http_layer_chosen(data)
+        self._lane().layer_chosen(data)
 
 
 class _Refuse(layer.Layer):

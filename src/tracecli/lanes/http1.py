@@ -17,7 +17,7 @@ MAX_HEAD_BYTES = 1 << 20
 _MAX_LINE_BYTES = 64 << 10
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
 _FIELDS = rb"((?:" + _TOKEN + rb":[^\x00-\x08\x0a-\x1f\x7f]*+\r\n)*+)\r\n"
-_REQUEST = re.compile(rb"([A-Z]{1,32}+) (/[!-~\x80-\xff]*+) HTTP/1\.1\r\n" + _FIELDS)
+_REQUEST = re.compile(rb"([A-Z-]{1,32}+) (/[!-~\x80-\xff]*+) HTTP/1\.1\r\n" + _FIELDS)
 _RESPONSE = re.compile(rb"HTTP/1\.([01]) ([1-9]\d\d)(?: [^\x00-\x08\x0a-\x1f\x7f]*+)?\r\n" + _FIELDS)
 _FIELD = re.compile(_TOKEN + rb":[^\x00-\x08\x0a-\x1f\x7f]*+")
 # What mitmproxy takes for the end of a head, so that we wait no longer than it does.

@@ -1,0 +1,226 @@
+"""Odd but legal HTTP, and HTTP meant to deceive: over both lanes, and over no proxy at all.
+
+Known differences of mitmproxy's HTTP, so of the flows lane: it does not pass trailers nor interim answers (it ends the
+connection, or takes the interim answer for the answer). Those are only sent over the fast lane.
+"""
+
+from __future__ import annotations
+
+import base64
+import ssl
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.support.commands import BIN, ROOT
+from tests.support.proxies import Place, end_ingest, launch
+from tests.support.raw import PLAN, Plan, RawProvider, Seen, Way, answers_in
+from tests.support.waiting import wait_until
+
+CHAT = "/v1/chat/completions"
+# Headers that a proxy has for itself, or that h11 makes of several.
+_OF_THE_WAY = {b"expect", b"connection", b"content-length", b"transfer-encoding", PLAN.encode()}
+
+
+@dataclass
+class Lanes:
+    """The ways to a provider, and the place where what went over the proxies is recorded."""
+
+    provider: RawProvider
+    ways: dict[str, Way]
+    places: dict[str, Place]
+
+
+@pytest.fixture(scope="module")
+def lanes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lanes]:
+    """A raw provider and a proxy for each lane."""
+    with RawProvider(tmp_path_factory.mktemp("raw")) as provider:
+        trust = ssl.create_default_context(cafile=provider.authority)
+        ways, places, processes = {"none": Way(provider.port, trust, provider.port, is_proxy=False)}, {}, []
+        try:
+            for lane in ("fast", "flows"):
+                place = places[lane] = Place(tmp_path_factory.mktemp(lane))
+                options = {
+                    "tracecli_lane": lane,
+                    "tracecli_hosts": f"localhost:{provider.port}=openai",
+                    "ssl_verify_upstream_trusted_ca": str(provider.authority),
+                    "confdir": str(place.home / "mitmproxy"),
+                }
+                command = [str(BIN / "mitmdump"), "-q", "-s", str(ROOT / "addon" / "tracecli_addon.py")]
+                command += ["--listen-host", "127.0.0.1", "-p", "0"]
+                command += [word for name, value in options.items() for word in ("--set", f"{name}={value}")]
+                process, about = launch(place, command)
+                processes.append(process)
+                authority = place.home / "mitmproxy" / "mitmproxy-ca-cert.pem"
+                trusted = ssl.create_default_context(cafile=authority)
+                ways[lane] = Way(about["listen"][0][1], trusted, provider.port, is_proxy=True)
+            yield Lanes(provider, ways, places)
+            for process in processes:
+                process.terminate()
+            assert [process.wait(20) for process in processes] == [0, 0]
+            assert not any(sign in place.said() for place in places.values() for sign in ("Traceback", "has crashed"))
+        finally:
+            for process in processes:
+                process.kill()
+                process.wait()
+            for place in places.values():
+                end_ingest(place.home)
+
+
+# Legal traffic
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A request and its answer, as bytes; `X-Plan` is filled in later."""
+
+    method: str
+    request: bytes
+    body: bytes
+    answer: bytes
+    plain: bool
+    """Without what mitmproxy's HTTP does not pass."""
+
+
+NAMES = st.sampled_from(["X-A", "x-a", "X-Empty", "Accept", "x-Tracecli-Session", "Cookie", "X_Under.score~"])
+VALUES = st.sampled_from(["", "1", "a, b", "  spaced  ", "\té", 'q="\\"', "x" * 300])
+PIECES = st.lists(st.binary(min_size=1, max_size=40), max_size=4)
+
+
+def chunked(pieces: list[bytes], extension: bytes, trailer: bytes) -> bytes:
+    """A body in chunks."""
+    lines = [b"%x%s\r\n%s\r\n" % (len(piece), extension, piece) for piece in pieces]
+    return b"".join(lines) + b"0" + extension + b"\r\n" + trailer + b"\r\n"
+
+
+@st.composite
+def turns(draw: st.DrawFn, last: bool) -> Turn:
+    """A request, and how the provider answers it."""
+    method = draw(st.sampled_from(["POST", "POST", "POST", "GET", "HEAD", "PUT", "DELETE", "M-SEARCH"]))
+    colon = draw(st.sampled_from([":", ": ", ":  "]))
+    lines = [
+        f"{method} {draw(st.sampled_from([CHAT, CHAT + '?a=%20&b', '/other', '//x']))} HTTP/1.1",
+        "Host: localhost",
+    ]
+    lines += [f"{name}{colon}{value}" for name, value in draw(st.lists(st.tuples(NAMES, VALUES), max_size=3))]
+    lines.append(f"{PLAN}: @")
+    plain, body, wire = True, b"", b""
+    how = draw(st.sampled_from(["none", "length", "chunks"])) if method in ("POST", "PUT") else "none"
+    if how != "none" and draw(st.booleans()):
+        lines.append("Expect: 100-continue")
+    if how == "length":
+        body = wire = b"".join(draw(PIECES))
+        lines.append(f"Content-Length: {len(body)}")
+    elif how == "chunks":
+        pieces = draw(PIECES)
+        trailer = draw(st.sampled_from([b"", b"", b"X-Trailer: 1\r\n"]))
+        plain, body = not trailer, b"".join(pieces)
+        wire = chunked(pieces, draw(st.sampled_from([b"", b";x=1", b' ; y="z"'.strip()])), trailer)
+        lines.append("Transfer-Encoding: chunked")
+    if last:
+        lines.append("Connection: close")
+    head = "\r\n".join([*lines, "", ""]).encode()
+    answer, plain_answer = draw(answers_of(last, method))
+    return Turn(method, head + wire, body, answer, plain and plain_answer)
+
+
+@st.composite
+def answers_of(draw: st.DrawFn, last: bool, method: str) -> tuple[bytes, bool]:
+    """An answer, and whether mitmproxy's HTTP passes all of it."""
+    plain = True
+    interim = b""
+    if draw(st.integers(0, 5)) == 0:
+        interim, plain = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n", False
+    status = draw(
+        st.sampled_from(["200 OK", "200", "201 Made", "204 No Content", "304 Not Modified", "404 No", "500 é"])
+    )
+    lines = [f"HTTP/1.1 {status}"]
+    lines += [f"{name}: {value}" for name, value in draw(st.lists(st.tuples(NAMES, VALUES), max_size=2))]
+    wire, pieces = b"", draw(PIECES)
+    if not status.startswith(("204", "304")):
+        how = draw(st.sampled_from(["length", "chunks", *["close"] * last]))
+        if how == "length":
+            wire = b"".join(pieces)
+            lines.append(f"Content-Length: {len(wire)}")
+        elif how == "chunks":
+            trailer = draw(st.sampled_from([b"", b"", b"X-Trailer: 1\r\n"]))
+            plain = plain and not trailer
+            wire = chunked(pieces, draw(st.sampled_from([b"", b";x=1"])), trailer)
+            lines.append("Transfer-Encoding: chunked")
+        else:
+            wire = b"".join(pieces)
+    return interim + "\r\n".join([*lines, "", ""]).encode() + (wire if method != "HEAD" else b""), plain
+
+
+@st.composite
+def conversations(draw: st.DrawFn) -> list[Turn]:
+    """Exchanges on one connection; the last closes it."""
+    return [draw(turns(last=False)) for _ in range(draw(st.integers(0, 2)))] + [draw(turns(last=True))]
+
+
+def as_client(data: bytes, turns_: list[Turn]) -> list[Seen]:
+    """What the client saw, less what belongs to the way."""
+    found = answers_in(data, [turn.method for turn in turns_])
+    for one in found:
+        one.headers = [pair for pair in one.headers if pair[0] not in _OF_THE_WAY]
+        one.interim = [status for status in one.interim if status != 100]
+    return found
+
+
+def as_provider(seen: list[Seen]) -> list[Seen]:
+    """What the provider saw, less what belongs to the way, and to us."""
+    for one in seen:
+        one.headers = [
+            pair for pair in one.headers if pair[0] not in _OF_THE_WAY and not pair[0].startswith(b"x-tracecli-")
+        ]
+    return seen
+
+
+def test_legal_traffic_is_the_same_over_all_ways(lanes: Lanes) -> None:
+    """Client and provider see the same of each other over either lane as without a proxy, and so does the record."""
+    asked: dict[str, dict[str, list[bytes]]] = {"fast": {}, "flows": {}}
+
+    @settings(max_examples=60, suppress_health_check=list(HealthCheck))
+    @given(conversations(), st.lists(st.integers(1, 900), max_size=4))
+    def differ(turns_: list[Turn], cuts: list[int]) -> None:
+        plain = all(turn.plain for turn in turns_)
+        outcomes = {}
+        for name in ("none", "fast", *["flows"] * plain):
+            plan = Plan([turn.answer for turn in turns_], close=True)
+            marked = lanes.provider.plan(plan)
+            data = b"".join(turn.request for turn in turns_).replace(
+                f"{PLAN}: @".encode(), f"{PLAN}: {marked}".encode()
+            )
+            got, end = lanes.ways[name].talk(data, cuts)
+            assert end == "closed"
+            outcomes[name] = as_client(got, turns_), as_provider(plan.seen)
+            if name != "none":
+                asked[name][marked] = [turn.body for turn in turns_ if turn.method == "POST" and CHAT in _target(turn)]
+        for name, outcome in outcomes.items():
+            assert outcome == outcomes["none"], name
+
+    differ()
+    for name, expected in asked.items():
+        recorded = recorded_bodies(lanes.places[name], name, sum(map(len, expected.values())))
+        assert recorded == {marked: bodies for marked, bodies in expected.items() if bodies}
+
+
+def _target(turn: Turn) -> str:
+    return turn.request.split(b" ")[1].decode()
+
+
+def recorded_bodies(place: Place, lane: str, count: int) -> dict[str, list[bytes]]:
+    """The request bodies that a proxy recorded, by plan, in their order."""
+    rows = wait_until(lambda: found if len(found := place.rows()) >= count else None, f"{count} records")
+    bodies: dict[str, list[bytes]] = {}
+    for row in sorted(rows, key=lambda one: one["started_at"]):
+        one = place.opened(row["id"])
+        assert (one["lane"], one["outcome"]) == (lane, "complete"), one
+        marked = next(value for name, value in one["request"]["headers"] if name == PLAN)
+        body = one["request"]["body"]
+        encoded = one["request"]["body_encoding"] == "base64"
+        bodies.setdefault(marked, []).append(base64.b64decode(body) if encoded else body.encode())
+    return bodies
