@@ -183,7 +183,7 @@ def test_legal_traffic_is_the_same_over_all_ways(lanes: Lanes) -> None:
     """Client and provider see the same of each other over either lane as without a proxy, and so does the record."""
     asked: dict[str, dict[str, list[bytes]]] = {"fast": {}, "flows": {}}
 
-    @settings(max_examples=60, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
     @given(conversations(), st.lists(st.integers(1, 900), max_size=4))
     def differ(turns_: list[Turn], cuts: list[int]) -> None:
         plain = all(turn.plain for turn in turns_)
@@ -224,3 +224,142 @@ def recorded_bodies(place: Place, lane: str, count: int) -> dict[str, list[bytes
         encoded = one["request"]["body_encoding"] == "base64"
         bodies.setdefault(marked, []).append(base64.b64decode(body) if encoded else body.encode())
     return bodies
+
+
+# Traffic that is meant to deceive
+
+
+def _request(*lines: str, body: bytes = b"") -> bytes:
+    return "\r\n".join([f"POST {CHAT} HTTP/1.1", "Host: localhost", f"{PLAN}: @", *lines, "", ""]).encode() + body
+
+
+def _said(line: str, *lines: str, body: bytes = b"") -> bytes:
+    return "\r\n".join([line, "Host: localhost", f"{PLAN}: @", *lines, "", ""]).encode() + body
+
+
+HIDDEN = b"GET /hidden HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n"
+_IN_CHUNKS = "Transfer-Encoding: chunked"
+DECEIVING = {
+    "both lengths": _request("Content-Length: 5", _IN_CHUNKS, body=b"0\r\n\r\n" + HIDDEN),
+    "both lengths, the other way round": _request(_IN_CHUNKS, "Content-Length: 5", body=b"0\r\n\r\n" + HIDDEN),
+    "two lengths": _request("Content-Length: 5", "Content-Length: 0", body=b"hello" + HIDDEN),
+    "the same length twice": _request("Content-Length: 5", "Content-Length: 5", body=b"hello"),
+    "a list of lengths": _request("Content-Length: 5, 5", body=b"hello"),
+    "a length with a plus": _request("Content-Length: +5", body=b"hello"),
+    "a negative length": _request("Content-Length: -5", body=b"hello"),
+    "a hexadecimal length": _request("Content-Length: 0x5", body=b"hello"),
+    "a length with a zero": _request("Content-Length: 05", body=b"hello"),
+    "a length with an underscore": _request("Content-Length: 1_0", body=b"hellohello"),
+    "an empty length": _request("Content-Length: ", body=HIDDEN),
+    "a length in other digits": _request("Content-Length: \u0665", body=b"hello"),
+    "a space before the colon": _request("Content-Length : 5", body=b"hello" + HIDDEN),
+    "a tab before the colon": _request("Transfer-Encoding\t: chunked", body=b"0\r\n\r\n" + HIDDEN),
+    "a leading space": _request(" Content-Length: 5", body=b"hello" + HIDDEN),
+    "folding": _request("X-A: a", "\tTransfer-Encoding: chunked", body=b"0\r\n\r\n" + HIDDEN),
+    "a bare LF": _request("X-A: a\nContent-Length: 5", body=b"hello" + HIDDEN),
+    "a bare CR": _request("X-A: a\rContent-Length: 5", body=b"hello" + HIDDEN),
+    "a NUL": _request("X-A: \x00", body=HIDDEN),
+    "a form feed": _request("Transfer-Encoding: \x0cchunked", body=b"0\r\n\r\n" + HIDDEN),
+    "a vertical tab": _request("Transfer-Encoding:\x0bchunked", body=b"0\r\n\r\n" + HIDDEN),
+    "no name": _request(": chunked", body=HIDDEN),
+    "no colon": _request("Transfer-Encoding chunked", body=HIDDEN),
+    "an odd name": _request("Transfer Encoding: chunked", body=b"0\r\n\r\n" + HIDDEN),
+    "a name in other letters": _request("Transfer-Encod\u0131ng: chunked", body=b"0\r\n\r\n" + HIDDEN),
+    "another coding": _request("Transfer-Encoding: xchunked", body=b"0\r\n\r\n" + HIDDEN),
+    "chunked twice": _request("Transfer-Encoding: chunked, chunked", body=b"0\r\n\r\n" + HIDDEN),
+    "chunked in two headers": _request(_IN_CHUNKS, _IN_CHUNKS, body=b"0\r\n\r\n" + HIDDEN),
+    "chunked and not": _request(_IN_CHUNKS, "Transfer-Encoding: identity", body=b"0\r\n\r\n" + HIDDEN),
+    "identity": _request("Transfer-Encoding: identity", body=HIDDEN),
+    "a quoted coding": _request('Transfer-Encoding: "chunked"', body=b"0\r\n\r\n" + HIDDEN),
+    "capital letters": _request("TRANSFER-ENCODING: CHUNKED", body=b"5\r\nhello\r\n0\r\n\r\n"),
+    "a size with 0x": _request(_IN_CHUNKS, body=b"0x5\r\nhello\r\n0\r\n\r\n"),
+    "a negative size": _request(_IN_CHUNKS, body=b"-5\r\nhello\r\n0\r\n\r\n"),
+    "a size with a plus": _request(_IN_CHUNKS, body=b"+5\r\nhello\r\n0\r\n\r\n"),
+    "a size with an underscore": _request(_IN_CHUNKS, body=b"0_5\r\nhello\r\n0\r\n\r\n"),
+    "a size after a space": _request(_IN_CHUNKS, body=b" 5\r\nhello\r\n0\r\n\r\n"),
+    "a size before a space": _request(_IN_CHUNKS, body=b"5 \r\nhello\r\n0\r\n\r\n"),
+    "no size": _request(_IN_CHUNKS, body=b"\r\nhello\r\n0\r\n\r\n"),
+    "a size with many zeros": _request(_IN_CHUNKS, body=b"0" * 19 + b"5\r\nhello\r\n0\r\n\r\n"),
+    "an extension": _request(_IN_CHUNKS, body=b'5;a="b;c"\r\nhello\r\n0;x\r\n\r\n'),
+    "an extension with an LF": _request(_IN_CHUNKS, body=b"5;a\nb\r\nhello\r\n0\r\n\r\n"),
+    "a size that ends in LF": _request(_IN_CHUNKS, body=b"5\nhello\r\n0\r\n\r\n"),
+    "a chunk without an end": _request(_IN_CHUNKS, body=b"5\r\nhello0\r\n\r\n" + HIDDEN),
+    "a chunk that is longer": _request(_IN_CHUNKS, body=b"5\r\nhello!\r\n0\r\n\r\n"),
+    "HTTP/1.0 and chunked": _said(f"POST {CHAT} HTTP/1.0", _IN_CHUNKS, body=b"0\r\n\r\n"),
+    "HTTP/1.0": _said(f"POST {CHAT} HTTP/1.0", "Content-Length: 5", body=b"hello"),
+    "HTTP/1.2": _said(f"POST {CHAT} HTTP/1.2", "Content-Length: 5", body=b"hello"),
+    "HTTP/11": _said(f"POST {CHAT} HTTP/11", "Content-Length: 5", body=b"hello"),
+    "http/1.1": _said(f"POST {CHAT} http/1.1", "Content-Length: 5", body=b"hello"),
+    "HTTP/0.9": b"GET /\r\n\r\n",
+    "a spaced target": _said("GET /a b HTTP/1.1"),
+    "two spaces": _said("GET  / HTTP/1.1"),
+    "an absolute target": _said("GET https://localhost/x HTTP/1.1"),
+    "another host's target": _said("GET https://elsewhere.example/x HTTP/1.1"),
+    "an authority for a target": _said("CONNECT localhost:443 HTTP/1.1"),
+    "no target": _said("GET HTTP/1.1"),
+    "an odd method": _said("G=T / HTTP/1.1"),
+    "a method in small letters": _said("post / HTTP/1.1", "Content-Length: 5", body=b"hello"),
+    "an empty line first": b"\r\n" + _request("Content-Length: 5", body=b"hello"),
+    "no HTTP at all": b"\x16\x03\x01\x00\xff nothing of that kind\r\n\r\n",
+    "HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00",
+}
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok"
+
+
+@pytest.mark.parametrize("name", DECEIVING)
+@pytest.mark.parametrize("first", [False, True], ids=["", "after another"])
+def test_what_deceives_is_treated_as_mitmproxy_does(lanes: Lanes, name: str, first: bool) -> None:
+    """Both lanes refuse the same, and where they pass it, the provider reads the same; it is recorded as that."""
+    seen = {}
+    for lane in ("flows", "fast"):
+        plan = Plan([OK[: -len("Connection: close\r\n\r\nok")] + b"\r\nok", OK] if first else [OK], close=True)
+        marked = lanes.provider.plan(plan)
+        data = (_request("Content-Length: 2", body=b"{}") if first else b"") + DECEIVING[name]
+        got, end = lanes.ways[lane].talk(data.replace(b"@", marked.encode()), patience_s=0.4)
+        statuses = [one.start for one in answers_in(got, ["POST", "POST"])]
+        seen[lane] = statuses, end, [(one.start, one.body) for one in as_provider(plan.seen) if one.whole]
+        recorded = [row for row in lanes.places[lane].rows() if row["outcome"] == "complete"]
+        for row in recorded[: len(statuses)]:
+            one = lanes.places[lane].opened(row["id"])
+            if (PLAN, marked) in map(tuple, one["request"]["headers"]):
+                assert one["request"]["body"].encode() in plan.raw
+        assert HIDDEN.split(b"\r\n")[0] not in plan.raw or b"/hidden" in b"".join(
+            target for (_, target), *_ in seen[lane][2]
+        )
+    assert seen["fast"] == seen["flows"]
+
+
+ANSWERS = {
+    "both lengths": b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "two lengths": b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok!",
+    "an odd length": b"HTTP/1.1 200 OK\r\nContent-Length: +2\r\n\r\nok",
+    "a space before the colon": b"HTTP/1.1 200 OK\r\nContent-Length : 2\r\n\r\nok",
+    "folding": b"HTTP/1.1 200 OK\r\nX-A: a\r\n b\r\nContent-Length: 2\r\n\r\nok",
+    "bare LFs": b"HTTP/1.1 200 OK\nContent-Length: 2\n\nok",
+    "a NUL": b"HTTP/1.1 200 OK\r\nX-A: \0\r\nContent-Length: 2\r\n\r\nok",
+    "another coding": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
+    "chunked after another": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+    "an odd size": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0x2\r\nok\r\n0\r\n\r\n",
+    "a chunk without an end": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nokay\r\n0\r\n\r\n",
+    "an odd status": b"HTTP/1.1 20x OK\r\nContent-Length: 2\r\n\r\nok",
+    "no HTTP": b"nothing of that kind\r\n\r\n",
+    "more than one answer": OK.replace(b"Connection: close\r\n", b"")
+    + b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nmore",
+    "HTTP/1.0": b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok",
+    "a cut body": b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nok",
+    "nothing": b"",
+}
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_an_answer_that_deceives_is_treated_as_mitmproxy_does(lanes: Lanes, name: str) -> None:
+    """Both lanes give the client the same, and record the same outcome and body."""
+    seen = {}
+    for lane in ("flows", "fast"):
+        marked = lanes.provider.plan(Plan([ANSWERS[name]], close=True))
+        data = _request("Content-Length: 2", "Connection: close", f"X-Tracecli-User: {marked}", body=b"{}")
+        got, end = lanes.ways[lane].talk(data.replace(b"@", marked.encode()))
+        client = [(one.start, one.body, one.whole) for one in answers_in(got, ["POST"])]
+        one = lanes.places[lane].only_opened(marked)
+        seen[lane] = client, end, one["outcome"], one["response"]["body"]
+    assert seen["fast"] == seen["flows"]

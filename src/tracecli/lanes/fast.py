@@ -38,7 +38,6 @@ from tracecli.lanes.http1 import (
     MAX_HEAD_BYTES,
     UNTIL_CLOSE,
     Body,
-    BrokenBodyError,
     NotPlainError,
     RequestLine,
     StatusLine,
@@ -267,12 +266,11 @@ class FastLayer(layer.Layer):
 
     def _request_data(self, exchange: _Exchange, data: bytes) -> Commands:
         """Pieces of the request's body, or its end."""
-        try:
-            content, wire, self._buffer = exchange.body.feed(data)
-        except BrokenBodyError as error:
-            yield from self._abort(f"HTTP/1 protocol error: {error}")
-            return
+        content, wire, self._buffer = exchange.body.feed(data)
         complete = exchange.body.complete
+        if exchange.body.broken and not exchange.sent:
+            yield from self._abort(f"HTTP/1 protocol error: {exchange.body.broken}")
+            return
         if exchange.refusal is not None:
             if complete:
                 yield from self._answer(exchange, exchange.refusal)
@@ -288,7 +286,9 @@ class FastLayer(layer.Layer):
             else:
                 exchange.sent = True
                 yield from self._send(exchange.head + wire)
-        if complete and exchange.answered:
+        if exchange.body.broken:
+            yield from self._abort(f"HTTP/1 protocol error: {exchange.body.broken}")
+        elif complete and exchange.answered:
             yield from self._finish(exchange)
 
     def _decide(self, exchange: _Exchange, body: bytes) -> Commands:
@@ -415,18 +415,14 @@ class FastLayer(layer.Layer):
             exchange.answer = body_of(status.length)
             added = capture.response_head(status.status, status.headers, now) if capture is not None else []
             out = status.with_headers(added)
-        try:
-            content, wire, rest = exchange.answer.feed(data)
-        except BrokenBodyError as error:
-            if out:
-                yield commands.SendData(client, out)
-            yield from self._fail(f"HTTP/1 protocol error: {error}")
-            return
+        content, wire, rest = exchange.answer.feed(data)
         if out or wire:
             yield commands.SendData(client, out + wire if out else wire)
         if content and capture is not None:
             capture.response_data(content, now)
-        if exchange.answer.complete:
+        if exchange.answer.broken:
+            yield from self._fail(f"HTTP/1 protocol error: {exchange.answer.broken}")
+        elif exchange.answer.complete:
             yield from self._answered(exchange)
             if rest and self._upstream is not None:
                 yield commands.Log("Unexpected data from the server; its connection is closed.")

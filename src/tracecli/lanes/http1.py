@@ -50,8 +50,8 @@ class NotPlainError(Exception):
     """A head that is not of the strict grammar."""
 
 
-class BrokenBodyError(Exception):
-    """A body that does not follow its framing."""
+class _BrokenError(Exception):
+    pass
 
 
 @dataclass(slots=True)
@@ -209,6 +209,8 @@ def _text(data: bytes) -> str:
 class Counted:
     """A body of known length."""
 
+    broken = None
+
     def __init__(self, length: int) -> None:
         self._length = self._left = length
 
@@ -239,6 +241,7 @@ class UntilClose:
     """A body that ends with the connection."""
 
     complete = False
+    broken = None
 
     def feed(self, data: bytes) -> tuple[bytes, bytes, bytes]:
         """All of it is content."""
@@ -258,6 +261,8 @@ class Chunks:
 
     def __init__(self) -> None:
         self.complete = False
+        self.broken: str | None = None
+        """What is wrong after what was taken last; then nothing more is."""
         self._left = 0
         self._ends = False
         """The CRLF after a chunk's data comes next."""
@@ -266,41 +271,41 @@ class Chunks:
         self._held = b""
 
     def feed(self, data: bytes) -> tuple[bytes, bytes, bytes]:
-        """Take what is this body's: its content, its bytes on the wire, and what is left of `data`.
-
-        Raises BrokenBodyError.
-        """
+        """Take what is this body's: its content, its bytes on the wire, and what is left of `data`."""
         if self._held:
             data, self._held = self._held + data, b""
         content: list[bytes] = []
         wire: list[bytes] = []
         sent = at = 0
         size = len(data)
-        while at < size:
-            if self._left:
-                piece = data[at : at + self._left]
-                content.append(piece)
-                at += len(piece)
-                self._left -= len(piece)
-                self._ends = not self._left
-                continue
-            end = at if self._ends else data.find(b"\r\n", at)
-            if end < 0 or (self._ends and data[at : at + 2] != b"\r\n"):
-                self._hold(data[at:])
-                break
-            if self._ends:
-                self._ends = False
-            elif self._trailer_bytes >= 0:
-                self._trailer(data[at:end])
-            else:
-                line = data[at:end]
-                plain = self._size(line)
-                if plain != line:
-                    wire += [data[sent:at], plain]
-                    sent = end
-            at = end + 2
-            if self.complete:
-                break
+        try:
+            while at < size:
+                if self._left:
+                    piece = data[at : at + self._left]
+                    content.append(piece)
+                    at += len(piece)
+                    self._left -= len(piece)
+                    self._ends = not self._left
+                    continue
+                end = at if self._ends else data.find(b"\r\n", at)
+                if end < 0 or (self._ends and data[at : at + 2] != b"\r\n"):
+                    self._hold(data[at:])
+                    break
+                if self._ends:
+                    self._ends = False
+                elif self._trailer_bytes >= 0:
+                    self._trailer(data[at:end])
+                else:
+                    line = data[at:end]
+                    plain = self._size(line)
+                    if plain != line:
+                        wire += [data[sent:at], plain]
+                        sent = end
+                at = end + 2
+                if self.complete:
+                    break
+        except _BrokenError as error:
+            self.broken = str(error)
         body = content[0] if len(content) == 1 else b"".join(content)
         if wire:
             return body, b"".join([*wire, data[sent:at]]), data[at:] if self.complete else b""
@@ -310,15 +315,15 @@ class Chunks:
 
     def _hold(self, data: bytes) -> None:
         if self._ends and data != b"\r":
-            raise BrokenBodyError(f"malformed chunk footer: {data[:2]!r}")
+            raise _BrokenError(f"malformed chunk footer: {data[:2]!r}")
         if len(data) > _MAX_LINE_BYTES:
-            raise BrokenBodyError("a line between chunks is too long")
+            raise _BrokenError("a line between chunks is too long")
         self._held = data
 
     def _size(self, line: bytes) -> bytes:
         found = _CHUNK.fullmatch(line)
         if found is None or len(digits := found[1].lstrip(b"0")) > 15:
-            raise BrokenBodyError(f"illegal chunk header: {line[:40]!r}")
+            raise _BrokenError(f"illegal chunk header: {line[:40]!r}")
         self._left = int(digits or b"0", 16)
         if not self._left:
             self._trailer_bytes = 0
@@ -333,7 +338,7 @@ class Chunks:
             or self._trailer_bytes > _MAX_LINE_BYTES
             or line.partition(b":")[0].lower() in _NO_TRAILERS
         ):
-            raise BrokenBodyError(f"illegal trailer: {line[:40]!r}")
+            raise _BrokenError(f"illegal trailer: {line[:40]!r}")
 
     def closed(self) -> str | None:
         """The connection ended: what is wrong with that, in the words of mitmproxy's parser."""
