@@ -59,7 +59,7 @@ class RawProvider:
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         authority.issue_cert("localhost").configure_cert(self._context)
         self._numbers = itertools.count(1)
-        self._plans: dict[str, Plan] = {}
+        self.plans: dict[str, Plan] = {}
         self._listening = socket.create_server(("127.0.0.1", 0), backlog=100)
         self.port: int = self._listening.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
@@ -67,7 +67,7 @@ class RawProvider:
     def plan(self, plan: Plan) -> str:
         """Take a plan; returns what a request says to have it."""
         name = f"plan-{next(self._numbers)}"
-        self._plans[name] = plan
+        self.plans[name] = plan
         return name
 
     def __enter__(self) -> RawProvider:
@@ -102,7 +102,7 @@ class RawProvider:
                 data = secure.recv(65536)
                 raw += data
                 if plan is None:
-                    plan = next((self._plans[name] for name in self._plans if name.encode() + b"\r" in raw), None)
+                    plan = next((self.plans[name] for name in self.plans if name.encode() + b"\r" in raw), None)
                     if plan is not None:
                         plan.raw += raw
                 else:
