@@ -22,6 +22,7 @@ SOURCE = Path(errors.__file__).parent
 COMMANDS = (
     (),
     ("proxy",),
+    ("proxy", "status"),
     ("demo",),
     ("usage", "show"),
     ("usage", "repeats"),

@@ -8,16 +8,18 @@ import sys
 from pathlib import Path
 
 import duckdb
+import msgspec
 import pytest
 
 from tests.support.exchanges import captured
+from tests.support.waiting import wait_until
 from tracecli import browse, ingest, spool
 from tracecli.config import Home
 from tracecli.errors import AmbiguousId, ExchangeNotFound, HomeError, NewerDatabase, StoreBusy
 from tracecli.exchange import Captured, Understanding, Usage, new_id
 from tracecli.spool import SpoolWriter
 from tracecli.store import bodies, exchanges
-from tracecli.store.connection import MIGRATIONS
+from tracecli.store.connection import MIGRATIONS, opened
 
 CHAT = json.dumps({"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Say hi"}]}).encode()
 ANSWER = json.dumps(
@@ -301,6 +303,41 @@ def test_exchanges_of_one_round_are_all_or_nothing(home: Home, monkeypatch: pyte
     assert list(home.bodies.iterdir()) == []
     assert len(spool.segments(home.spool)) == 1
     assert load(home).exchanges == 1
+
+
+def test_a_deep_spool_is_worked_off_in_bounded_rounds(home: Home) -> None:
+    """20,000 exchanges that wait are loaded in rounds; killed between and amid them, each is there exactly once."""
+    one = chat()
+    writer = SpoolWriter(home.spool, seal_bytes=1 << 20)
+    ids = [new_id() for _ in range(20_000)]
+    for identifier in ids:
+        exchange = msgspec.structs.replace(one.exchange, id=identifier)
+        assert writer.append(Captured(exchange, one.request_body, one.response_body))
+    writer.close()
+    largest = max(sum(1 for _ in spool.read(segment)) for segment in spool.segments(home.spool))
+    for loaded in (1, 2 * ingest.ROUND_EXCHANGES):  # when to kill it
+        process = subprocess.Popen([sys.executable, "-m", "tracecli", "ingest", "--once", "--home", home.root])
+        wait_until(lambda loaded=loaded: _stored(home) >= loaded, f"{loaded} exchanges")  # type: ignore[misc]
+        process.kill()
+        process.wait(20)
+    load(home)
+    with opened(home) as connection:
+        assert connection.execute("SELECT count(*), count(DISTINCT id) FROM exchange").fetchone() == (20_000, 20_000)
+        assert exchanges.known(connection, ids) == set(ids)
+        files = connection.execute("SELECT name, rows FROM body_file").fetchall()
+    assert max(rows for _, rows in files) < ingest.ROUND_EXCHANGES + largest
+    assert {name for name, _ in files} == {path.name for path in home.bodies.iterdir()}
+    assert spool.segments(home.spool) == [] and list(home.scratch.iterdir()) == []
+    assert list(home.quarantine.iterdir()) == []
+
+
+def _stored(home: Home) -> int:
+    try:
+        with opened(home) as connection:
+            [(count,)] = connection.execute("SELECT count(*) FROM exchange").fetchall()
+    except FileNotFoundError:
+        return 0
+    return int(count)
 
 
 def test_a_home_that_cannot_be_used(tmp_path: Path) -> None:

@@ -34,7 +34,9 @@ from tracecli.store import bodies, connection, exchanges, expiry
 
 log = logging.getLogger(__name__)
 
-ROUND_BYTES = 64 << 20
+# A round is of as many segments as there are, but no more than these: they are what bounds the memory it takes.
+ROUND_BYTES = 32 << 20
+ROUND_EXCHANGES = 4000
 _POLL_S = 0.25
 # After the proxy has gone, its last segment is free within moments; those of other proxies stay open.
 _LAST_WAIT_S = 2.0
@@ -70,6 +72,8 @@ class Ingest:
         self.prices = Watched(policies)
         self.estimator = Estimator(config.vocabulary_folder())
         self.status = Status(pid=os.getpid())
+        self._loaded: set[str] | None = None
+        """Segments that are loaded and still there; None: the database has to tell."""
 
     def clean_up(self) -> None:
         """Remove what a crashed predecessor left behind, and see that there is a database.
@@ -82,24 +86,27 @@ class Ingest:
             log.info("removed %d files of an unfinished round", orphans)
 
     def round(self) -> int:
-        """Load finished segments, at most about `ROUND_BYTES` of them; returns how many segments were dealt with."""
-        finished = [path for path in spool.segments(self.home.spool) if spool.is_finished(path)]
-        if not finished:
-            return 0
-        done = exchanges.loaded(self.home, [path.stem for path in finished])
+        """Load finished segments, the oldest first, up to a round of them; returns how many were dealt with."""
+        there = spool.segments(self.home.spool)
+        names = [path.stem for path in there]
+        loaded = exchanges.loaded(self.home, names) if self._loaded is None else self._loaded.intersection(names)
+        self._loaded = loaded
         work = _Round()
-        size = 0
-        for path in finished:
-            if path.stem in done:
-                path.unlink(missing_ok=True)
-                continue
-            if work.segments and size >= ROUND_BYTES:
+        size = removed = 0
+        for path in there:
+            if size >= ROUND_BYTES or len(work.records) >= ROUND_EXCHANGES:
                 break
+            if not spool.is_finished(path):
+                continue
+            if path.stem in loaded:
+                path.unlink(missing_ok=True)
+                removed += 1
+                continue
             size += path.stat().st_size
             self._read(path, work)
         if work.segments:
             self._load(work)
-        return len(finished)
+        return len(work.segments) + removed
 
     def _read(self, path: Path, work: _Round) -> None:
         data = path.read_bytes()
@@ -129,6 +136,7 @@ class Ingest:
 
     def _load(self, work: _Round) -> None:
         written = bodies.write(self.home, work.captured)
+        work.captured.clear()
         try:
             self.status.exchanges += exchanges.append(
                 self.home,
@@ -138,9 +146,11 @@ class Ingest:
                 spooled=[path.stem for path in spool.segments(self.home.spool)],
             )
         except Exception:  # interrupted, it may have been committed; if not, the files are orphans
+            self._loaded = None
             if written is not None:
                 bodies.discard(self.home, written)
             raise
+        self._loaded = (self._loaded or set()) | {path.stem for path in work.segments}
         for path in work.segments:
             path.unlink(missing_ok=True)
         self.status.segments += len(work.segments)
@@ -177,9 +187,8 @@ def run(home: Home, *, once: bool, ended: Callable[[], bool], policies: Path | N
             over = once or ended()
             try:
                 dealt_with = ingest.round()
-                if time.monotonic() >= next_merge:
+                if time.monotonic() >= next_merge and not bodies.merge_small(home):  # else there may be more of them
                     next_merge = time.monotonic() + _MERGE_EVERY_S
-                    bodies.merge_small(home)
                 keeper.step(dt.datetime.now(dt.UTC))
                 wait = _POLL_S
             except NewerDatabase:

@@ -10,12 +10,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal, localcontext
+from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from tracecli.exchange import Understanding, Usage, plain_decimal
+from tracecli.exchange import Understanding, Usage
 from tracecli.price_list import FILE, Entry, PriceList
+from tracecli.rates import OVERLAPS, Rates, rates_of
 
 if TYPE_CHECKING:
     from genai_prices.types import ModelInfo, ModelPrice, Provider
@@ -53,32 +55,6 @@ PROVIDER_IDS = {
 # https://console.groq.com/docs/service-tiers: flex costs the same as on demand there
 _STANDARD_TIERS = {None, "auto", "default", "standard", "standard_only", "on_demand"}
 _STANDARD_TIERS_OF = {"groq": {"flex"}}
-
-# Which of our counts is which of the library's, with the key of its price and the word for it.
-_COUNTS = (
-    ("input_tokens", "input_tokens", "input_mtok", "input"),
-    ("cache_read_input_tokens", "cache_read_tokens", "cache_read_mtok", "read from cache"),
-    ("cache_creation_input_tokens", "cache_write_tokens", "cache_write_mtok", "written to cache"),
-    ("cache_creation_1h_input_tokens", "cache_write_1h_tokens", "cache_write_1h_mtok", "written for an hour"),
-    ("input_audio_tokens", "input_audio_tokens", "input_audio_mtok", "audio"),
-    ("cache_read_audio_tokens", "cache_audio_read_tokens", "cache_audio_read_mtok", "audio read from cache"),
-    ("input_image_tokens", "input_image_tokens", "input_image_mtok", "images"),
-    ("output_tokens", "output_tokens", "output_mtok", "output"),
-    ("output_audio_tokens", "output_audio_tokens", "output_audio_mtok", "audio"),
-    ("output_image_tokens", "output_image_tokens", "output_image_mtok", "images"),
-    ("reasoning_output_tokens", "output_reasoning_tokens", "output_reasoning_mtok", "reasoning"),
-)
-
-# Input that is both cached and of a medium. The library wants to know how much, also where one of the two is zero.
-_OVERLAPS = [
-    (medium, use, count)
-    for medium in ("audio", "image")
-    for use, count in (
-        ("read", "cache_read_input_tokens"),
-        ("write", "cache_creation_input_tokens"),
-        ("write_1h", "cache_creation_1h_input_tokens"),
-    )
-]
 
 # The library's key for each rate of `prices.toml`.
 OWN_RATES = {
@@ -179,10 +155,9 @@ def _charged(usage: Usage) -> Usage:
 
 def _at_own_price(number: int, entry: Entry, usage: Usage) -> Price:
     name = f"{FILE}, price {number}"
-    rates = own_rates(entry)
+    rates = rates_of(own_rates(entry), usage.input_tokens or 0)
     _check(name, entry.model, rates, usage)
-    cost = rates.calc_price(_priced(usage, rates))["total_price"]
-    return Price(cost, "computed", f"{name}: {_about(entry)}, {_how(usage, rates)}")
+    return Price(rates.cost(usage), "computed", f"{name}: {_about(entry)}, {rates.told(usage)}")
 
 
 def _about(entry: Entry) -> str:
@@ -190,6 +165,7 @@ def _about(entry: Entry) -> str:
     return entry.model + tier + (f" from {entry.from_}" if entry.from_ else "")
 
 
+@lru_cache(maxsize=1000)
 def own_rates(entry: Entry) -> ModelPrice:
     """The rates of an entry; where the library wants one that it does not name, that of what it is part of."""
     from genai_prices.types import ModelPrice
@@ -200,7 +176,7 @@ def own_rates(entry: Entry) -> ModelPrice:
     if "cache_audio_read_mtok" in rates:
         rates.setdefault("cache_read_mtok", entry.input)
         rates.setdefault("input_audio_mtok", entry.input)
-    for medium, use, _ in _OVERLAPS:
+    for medium, use, _ in OVERLAPS:
         if f"input_{medium}_mtok" in rates and f"cache_{use}_mtok" in rates:
             rates.setdefault(f"cache_{medium}_{use}_mtok", rates[f"input_{medium}_mtok"])
     return ModelPrice(**rates)
@@ -210,14 +186,16 @@ def _at_list_price(provider: str, host: str, understanding: Understanding, names
     from genai_prices import __version__
 
     usage = understanding.usage or Usage()
-    owner, model = _model(provider, host, names)
+    found = _model(provider, host, tuple(names))
+    if isinstance(found, str):
+        raise _Unknown(found)
+    owner, model = found
     context = _context(provider, owner, model, understanding.service_tier, at)
-    rates = model.get_prices(at, context)
+    rates = rates_of(model.get_prices(at, context), usage.input_tokens or 0)
     _check("genai-prices", model.id, rates, usage)
-    priced = _priced(usage, rates)
-    cost = model.calc_price(priced, owner, genai_request_timestamp=at, price_context=context).total_price
+    cost = rates.cost(usage)
     tier = f" ({', '.join(context.values())})" if context else ""
-    detail = f"genai-prices {__version__}: {model.id}{tier}, {_how(usage, rates)}"
+    detail = f"genai-prices {__version__}: {model.id}{tier}, {rates.told(usage)}"
     if _is_regional(provider, host, model):
         return Price(cost * _VERTEX_REGIONAL, "computed", f"{detail}, times {_VERTEX_REGIONAL} at a regional endpoint")
     return Price(cost, "computed", detail)
@@ -242,8 +220,9 @@ def _names(provider: str, understanding: Understanding) -> list[str]:
     return list(dict.fromkeys(plain))
 
 
-def _model(provider: str, host: str, names: Sequence[str]) -> tuple[Provider, ModelInfo]:
-    """The first of the models that the list knows."""
+@lru_cache(maxsize=1000)
+def _model(provider: str, host: str, names: tuple[str, ...]) -> tuple[Provider, ModelInfo] | str:
+    """The first of the models that the list knows, or why there is none."""
     from genai_prices.data_snapshot import get_snapshot
 
     snapshot = get_snapshot()
@@ -252,13 +231,13 @@ def _model(provider: str, host: str, names: Sequence[str]) -> tuple[Provider, Mo
     try:
         snapshot.find_provider(None, identifier, url)
     except LookupError:
-        raise _Unknown(f"genai-prices knows no prices of {provider} at {host}") from None
+        return f"genai-prices knows no prices of {provider} at {host}"
     for name in names:
         try:
             return snapshot.find_provider_model(name, None, identifier, url)
         except LookupError:
             continue
-    raise _Unknown(f"genai-prices knows no model {' or '.join(names)} of {provider}")
+    return f"genai-prices knows no model {' or '.join(names)} of {provider}"
 
 
 def _plain(name: str) -> str:
@@ -279,7 +258,8 @@ def _context(provider: str, owner: Provider, model: ModelInfo, tier: str | None,
     else:
         return None
     # Variants of a model that the provider only resells are not looked at by the library.
-    for variant in model.price_variants or () if any(model is own for own in owner.models) else ():
+    variants = model.price_variants or ()
+    for variant in variants if variants and any(model is own for own in owner.models) else ():
         if variant.when == context and (variant.constraint is None or variant.constraint.active(at)):
             return context
     if _is_standard(provider, tier):
@@ -291,53 +271,11 @@ def _is_standard(provider: str, tier: str | None) -> bool:
     return tier in _STANDARD_TIERS or tier in _STANDARD_TIERS_OF.get(provider, ())
 
 
-def _check(source: str, model: str, rates: ModelPrice, usage: Usage) -> None:
+def _check(source: str, model: str, rates: Rates, usage: Usage) -> None:
     """The library counts what has no price as nothing; we say that it is unknown."""
-    if rates.input_mtok is None and usage.input_tokens:
+    if not rates.has_input and usage.input_tokens:
         raise _Unknown(f"{source} knows no price per input token of {model}")
-    if rates.output_mtok is None and usage.output_tokens:
+    if not rates.has_output and usage.output_tokens:
         raise _Unknown(f"{source} knows no price per output token of {model}")
-    if rates.output_mtok and usage.output_tokens is None:
+    if rates.charges_output and usage.output_tokens is None:
         raise _Unknown("the number of output tokens was not reported")
-
-
-def _priced(usage: Usage, rates: ModelPrice) -> object:
-    """The counts that have a price of their own; the library takes the rest at the price of what they are part of."""
-    from genai_prices import Usage as PricedUsage
-
-    counts = {
-        theirs: value
-        for ours, theirs, key, _ in _COUNTS
-        if (value := getattr(usage, ours)) is not None and getattr(rates, key) is not None
-    }
-    for medium, use, cached in _OVERLAPS:
-        if not (getattr(usage, f"input_{medium}_tokens") and getattr(usage, cached)):
-            counts.setdefault(f"cache_{medium}_{use}_tokens", 0)
-    if usage.web_searches:
-        counts["web_searches"] = usage.web_searches
-    return PricedUsage(**counts)
-
-
-def _how(usage: Usage, rates: ModelPrice) -> str:
-    """The counts and their rates, in words."""
-    told = []
-    for ours, _, key, word in _COUNTS:
-        value, rate = getattr(usage, ours), getattr(rates, key)
-        if rate is not None and (value or word == "input"):
-            part_of = "" if word in ("input", "output") else "of which "
-            told.append(f"{part_of}{value} {word} at ${_rate(rate, usage.input_tokens or 0)}/M")
-    if usage.web_searches:
-        rate = rates.web_searches_kcount
-        at = "not priced" if rate is None else f"at ${_rate(rate, usage.input_tokens or 0)}/1000"
-        told.append(f"{usage.web_searches} web searches {at}")
-    return ", ".join(told) or "nothing to charge"
-
-
-def _rate(rate: object, input_tokens: int) -> str:
-    """The rate that applies: some rise with the length of the input, for all of it."""
-    from genai_prices.types import TieredPrices
-
-    if isinstance(rate, TieredPrices):
-        tiers = [tier.price for tier in rate.tiers if input_tokens > tier.start]
-        rate = tiers[-1] if tiers else rate.base
-    return plain_decimal(rate) if isinstance(rate, Decimal) else str(rate)

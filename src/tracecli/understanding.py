@@ -108,13 +108,14 @@ class Reading:
     @_guarded
     def request(self, headers: Headers, body: bytes) -> None:
         """The request's headers and its body, or the beginning of it, as on the wire."""
-        self._session = next((value for name in _SESSION_HEADERS if (value := _header(headers, name))), None)
-        plain, error = decode(_header(headers, "content-encoding"), body, self._limit)
+        named = _named(headers)
+        self._session = next((value for name in _SESSION_HEADERS if (value := named.get(name))), None)
+        plain, error = decode(named.get("content-encoding"), body, self._limit)
         self._encoding_flag(error)
         if plain.startswith(json_seq.RECORD_SEPARATOR):
             self._messages(plain)
             return
-        content_type = _header(headers, "content-type")
+        content_type = named.get("content-type", "")
         is_form = content_type.lower().startswith("multipart/form-data")
         asked: Any = _form(content_type, plain, self._content) if is_form else self._parsed(plain)
         if isinstance(asked, dict):
@@ -133,11 +134,12 @@ class Reading:
     def response_head(self, status: int, headers: Headers) -> None:
         """The answer's status and headers."""
         self._status = status
-        self._content_type = _header(headers, "content-type").partition(";")[0].strip().lower()
+        named = _named(headers)
+        self._content_type = named.get("content-type", "").partition(";")[0].strip().lower()
         held = not (self._content_type in _STREAMS or self._reader.binary)
         limit = self._limit if held else _STREAM_LIMIT
-        self._decoder = Decoder(_header(headers, "content-encoding"), limit)
-        self._error_type = _header(headers, "x-amzn-errortype").partition(":")[0] or None
+        self._decoder = Decoder(named.get("content-encoding"), limit)
+        self._error_type = named.get("x-amzn-errortype", "").partition(":")[0] or None
         self._reader.head(headers)
         self._binary = self._reader.binary and not self._failed and self._content_type not in _TEXTS
 
@@ -363,9 +365,13 @@ def _no_stream() -> None:
     return None
 
 
-def _header(headers: Headers, name: str) -> str:
-    """The values of a header, joined as RFC 9110, 5.3 allows; empty if it is absent."""
-    return ", ".join(value for given, value in headers if given.lower() == name)
+def _named(headers: Headers) -> dict[str, str]:
+    """The headers by lower-case name; the values of one that repeats joined as RFC 9110, 5.3 allows."""
+    named: dict[str, str] = {}
+    for name, value in headers:
+        lower = name.lower()
+        named[lower] = f"{named[lower]}, {value}" if lower in named else value
+    return named
 
 
 def _mended(found: Understanding) -> Understanding:

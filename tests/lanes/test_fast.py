@@ -97,6 +97,8 @@ class Lane:
 
     def __init__(self, recorder: Recorder) -> None:
         self.recorder: Recorder | None = recorder
+        self.leaving = False
+        self.exchanges = 0
 
     def user_of(self, client: str) -> str | None:
         """Nobody was authenticated."""
@@ -116,7 +118,8 @@ class Wire:
         above.server.state = ConnectionState.OPEN
         self.client, self.server = client, above.server
         self.inner = Inner(above)
-        self.layer = FastLayer(above, self.inner, Lane(recorder))
+        self.lane = Lane(recorder)
+        self.layer = FastLayer(above, self.inner, self.lane)
         self.to_client = b""
         self.to_server = b""
         self.closed: list[connection.Connection] = []
@@ -398,6 +401,19 @@ def test_an_early_answer_and_a_closed_connection(wire: Wire, spool: Spool) -> No
     assert (spool[0].exchange.status, spool[0].exchange.outcome) == (413, "complete")
 
 
+def test_the_proxy_is_leaving(wire: Wire) -> None:
+    """The next answer says that it is the last one, and the connection ends with it; until then it counts as busy."""
+    wire.ask(PLAIN)
+    assert wire.lane.exchanges == 1
+    wire.lane.leaving = True
+    wire.reply(answer(ANSWER, "Connection: keep-alive"))
+    assert wire.to_client == answer(b"").replace(b"Content-Length: 0\r\n\r\n", b"") + (
+        b"Content-Length: %d\r\nConnection: close\r\n\r\n%s" % (len(ANSWER), ANSWER)
+    )
+    assert set(wire.closed) == {wire.client, wire.server}
+    assert wire.lane.exchanges == 0
+
+
 def test_a_head_without_end_is_refused(wire: Wire) -> None:
     """More than a megabyte of headers is not held in memory."""
     wire.ask(b"POST / HTTP/1.1\r\nX-Long: " + b"a" * (1 << 20))
@@ -491,6 +507,7 @@ def test_nothing_breaks_it(
         for data in replied[index : index + 1]:
             wire.reply(data) if not wire.closed else None
     wire.close(wire.client if end == "client" else wire.server)
+    assert wire.lane.exchanges == 0 or wire.waiting or end == "server"
     assert all(_passed(captured, wire.to_server) for captured in spool if captured.exchange.status)
 
 

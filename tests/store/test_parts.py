@@ -6,13 +6,14 @@ import base64
 import gzip
 import json
 import random
+import re
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tracecli.store.parts import LONG, SMALLEST, SMALLEST_LAST, SMALLEST_STRING, join, split
+from tracecli.store.parts import LONG, SMALLEST, SMALLEST_LAST, SMALLEST_STRING, _long_strings, join, split
 
 IMAGE = base64.b64encode(random.Random(1).randbytes(60_000)).decode()
 WORDS = [f"word{number}" for number in range(400)]
@@ -40,6 +41,18 @@ def test_whatever_the_bytes_they_come_back(data: bytes) -> None:
     assert len(found.places) == len(found.parts)
     assert found.places == sorted(found.places) and all(0 <= place <= len(found.rest) for place in found.places)
     assert all(len(part) >= SMALLEST for part in found.parts)
+
+
+PLAIN = re.compile(rb'"(?![^"\\]{0,1023}+(?:\\.[^"\\]{0,15}+){0,8}+")((?:[^"\\]++|\\.)*+)', re.DOTALL)
+
+
+@given(
+    st.lists(st.sampled_from([*FRAGMENTS, b"a" * 100, b"b" * 1000, b'"c":"d"', b'\\\\"']), max_size=40).map(b"".join)
+)
+def test_strings_are_found_where_they_always_were(data: bytes) -> None:
+    """The quick way finds what the plain pattern does: parts that were stored long ago are found again."""
+    plain = [string.span(1) for string in PLAIN.finditer(data)]
+    assert list(_long_strings(data)) == [(a, b) for a, b in plain if b - a >= SMALLEST_STRING]
 
 
 @pytest.mark.parametrize(

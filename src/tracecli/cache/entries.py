@@ -404,9 +404,12 @@ class Entries:
         if gone == cleaned:
             return
         connection.execute("VACUUM")
-        busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-        if busy:
-            raise sqlite3.OperationalError("it is in use, and its log still holds what was removed")
+        deadline = time.monotonic() + _BUSY_S
+        while connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+            # Where another process is at its own checkpoint, SQLite does not wait.
+            if time.monotonic() > deadline:
+                raise sqlite3.OperationalError("it is in use, and its log still holds what was removed")
+            time.sleep(0.02)
         connection.execute("UPDATE total SET cleaned = ?", (gone,))
 
     def _excess(self, connection: sqlite3.Connection) -> int:

@@ -53,6 +53,7 @@ EXIT_CODES = {
     5: "the home folder or the database cannot be used",
     6: "the proxy cannot start",
     7: "doctor found something broken",
+    8: "no proxy is running",
     130: "interrupted",
 }
 

@@ -62,6 +62,10 @@ class Surroundings(Protocol):
     """What the layer has to know of the rest."""
 
     recorder: Recorder | None
+    leaving: bool
+    """The proxy ends soon: each connection ends after its next answer, which says so."""
+    exchanges: int
+    """On their way, of all connections."""
 
     def user_of(self, client: str) -> str | None:
         """Who the proxy authenticated on a connection."""
@@ -239,6 +243,7 @@ class FastLayer(layer.Layer):
         head = request.without(remove) if remove else request.wire
         body = body_of(request.length)
         exchange = self._exchange = _Exchange(request, capture, head, body, None)
+        self._lane.exchanges += 1
         if request.expects:
             yield commands.SendData(self.context.client, _CONTINUE)
         if capture is not None:
@@ -315,6 +320,8 @@ class FastLayer(layer.Layer):
         capture, headers = exchange.capture, answer.headers
         if capture is not None:
             headers = [*headers, *capture.response_head(answer.status, headers, time.monotonic())]
+        if self._lane.leaving:
+            headers, exchange.request.last = [*headers, ("Connection", "close")], True
         yield commands.SendData(self.context.client, head_of(answer.status, headers) + answer.body)
         if capture is not None:
             capture.response_data(answer.body, time.monotonic())
@@ -411,6 +418,8 @@ class FastLayer(layer.Layer):
                     return
                 if status.status != 100 or not exchange.request.expects:
                     yield commands.SendData(client, status.wire)
+            if self._lane.leaving:
+                status = status.as_last()
             exchange.status = status
             exchange.answer = body_of(status.length)
             added = capture.response_head(status.status, status.headers, now) if capture is not None else []
@@ -438,11 +447,16 @@ class FastLayer(layer.Layer):
 
     def _finish(self, exchange: _Exchange) -> Commands:
         """Both sides are done: on to the next request, or to the end of the connection."""
-        self._exchange = None
+        self._forget()
         if exchange.capture is not None:
             exchange.capture.complete(time.monotonic())
         if exchange.request.last or (exchange.status is not None and exchange.status.last):
             yield from self._close()
+
+    def _forget(self) -> None:
+        if self._exchange is not None:
+            self._exchange = None
+            self._lane.exchanges -= 1
 
     def _upstream_closed(self) -> Commands:
         """The provider closed the connection."""
@@ -490,7 +504,7 @@ class FastLayer(layer.Layer):
 
     def _close(self) -> Commands:
         self._over = True
-        self._exchange = None
+        self._forget()
         self._buffer = b""
         yield from self._drop_upstream()
         yield commands.CloseConnection(self.context.client)

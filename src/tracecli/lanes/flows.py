@@ -49,9 +49,18 @@ class FlowsLane:
     def __init__(self) -> None:
         self.recorder: Recorder | None = None
         self.proxy_users: ProxyUsers | None = None
+        self.leaving = False
+        """The proxy ends soon: each connection ends after its next answer, which says so."""
+        self.exchanges = 0
+        """On their way in the fast lane."""
         self._users: dict[str, str] = {}
         self._live: dict[str, Capture] = {}
         self._sockets: dict[str, Socket] = {}
+
+    @property
+    def busy(self) -> bool:
+        """Whether an exchange is on its way; an open WebSocket is none."""
+        return bool(self.exchanges or self._live)
 
     # What is intercepted
 
@@ -272,11 +281,13 @@ class FlowsLane:
             return
         capture = self._live.get(flow.id)
         if capture is None:
+            self._say_if_last(flow, response)
             response.stream = True
             return
         added = capture.response_head(response.status_code, _pairs(response.headers), time.monotonic())
         for name, value in added:
             response.headers.add(name, value)
+        self._say_if_last(flow, response)
         response.stream = _tee(lambda data: capture.response_data(data, time.monotonic()))
         if (
             response.http_version.startswith(("HTTP/2", "HTTP/3"))
@@ -285,6 +296,10 @@ class FlowsLane:
         ):
             # Without a length, mitmproxy would end the body by closing: a cut answer would look like a whole one.
             response.headers["transfer-encoding"] = "chunked"
+
+    def _say_if_last(self, flow: http.HTTPFlow, response: http.Response) -> None:
+        if self.leaving and response.status_code != 101 and flow.request.http_version.startswith("HTTP/1"):
+            response.headers["Connection"] = "close"
 
     def response(self, flow: http.HTTPFlow) -> None:
         """The answer passed whole. A WebSocket goes on, and ends in `websocket_end`."""

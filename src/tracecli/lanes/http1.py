@@ -8,7 +8,7 @@ this file needs no rules for what is ambiguous. Sources: RFC 9112, and mitmproxy
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 
 from tracecli.exchange import Headers
@@ -98,6 +98,12 @@ class StatusLine:
         if not added:
             return self.wire
         return self.wire[:-2] + b"".join(f"{name}: {value}\r\n".encode() for name, value in added) + b"\r\n"
+
+    def as_last(self) -> StatusLine:
+        """The same answer, but the connection ends with it, and its head says so."""
+        first, *fields = self.wire.split(b"\r\n")[:-2]
+        kept = [line for line in fields if line.partition(b":")[0].lower() != b"connection"]
+        return replace(self, last=True, wire=b"\r\n".join([first, *kept, b"Connection: close", b"", b""]))
 
 
 def head_end(data: bytes | bytearray, start: int = 0) -> int:

@@ -49,7 +49,7 @@ class OpenAIChat(Reader):
         self.response_model = self.response_model or text(body.get("model"))
         self.service_tier = text(body.get("service_tier")) or self.service_tier
         # Groq puts the usage of a stream under its own name; Mistral and others on a chunk that has choices too.
-        usage = obj(body.get("usage")) or obj(obj(body.get("x_groq")).get("usage"))
+        usage = obj(body.get("usage")) or ("x_groq" in body and obj(obj(body["x_groq"]).get("usage")))
         if usage:
             self._usage = usage
             self.reported_cost_usd = reported_cost(self.provider, usage)
@@ -98,6 +98,7 @@ _GENERATED = (
     "content", "reasoning_content", "reasoning", "reasoning_details", "refusal", "tool_calls", "function_call", "audio",
     "images",
 )  # fmt: skip
+_TEXT = {"role", "content"}
 
 
 class _Choice:
@@ -111,6 +112,9 @@ class _Choice:
         self._audio: list[str] = []
 
     def fold(self, delta: Json) -> None:
+        if delta.keys() <= _TEXT:  # nearly every delta
+            self._content(delta.get("content"))
+            return
         self._reasoning(delta)
         self._content(delta.get("content"))
         if refusal := text(delta.get("refusal")):

@@ -1,11 +1,10 @@
-"""`mitmdump` with our addon and the right defaults, in this process."""
+"""`tracecli proxy`: mitmdump with our addon and the right defaults, in this process."""
 
 from __future__ import annotations
 
 import os
 import re
 import socket
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +27,41 @@ class Listen:
     host: str
     port: int
 
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True)
+class ProxySettings:
+    """What `tracecli proxy` was asked for."""
+
+    home: Home
+    policies: Path
+    listen: Listen
+    modes: tuple[str, ...]
+    hosts: tuple[str, ...]
+    user_headers: tuple[str, ...]
+    lane: str = "auto"
+    stock: bool = False
+    """Run mitmdump as it is."""
+    ingest: bool = True
+    """Start the ingest process too."""
+    listen_fd: int | None = None
+    """An inherited socket that listens already; None: make one."""
+    mitmproxy_args: tuple[str, ...] = ()
+
+    def arguments(self) -> list[str]:
+        """The words of a command line that asks for the same, after `tracecli proxy`."""
+        words = [f"--home={self.home.root}", f"--policies={self.policies}"]
+        words += [f"--listen={self.listen}", f"--lane={self.lane}"]
+        words += [f"--mode={mode}" for mode in self.modes]
+        words += [f"--host={host}" for host in self.hosts]
+        words += [f"--user-header={name}" for name in self.user_headers]
+        words += ["--stock"] if self.stock else []
+        words += [] if self.ingest else ["--no-ingest"]
+        words += [] if self.listen_fd is None else [f"--listen-fd={self.listen_fd}"]
+        return [*words, "--", *self.mitmproxy_args]
+
 
 def parse_listen(text: str) -> Listen:
     """`HOST:PORT`, an IPv6 address in brackets; port 0 takes any free one.
@@ -40,47 +74,68 @@ def parse_listen(text: str) -> Listen:
     return Listen(match["ipv6"] or match["host"] or "0.0.0.0", int(match["port"]))  # noqa: S104 - asked for by `:8080`
 
 
-def run(
-    home: Home,
-    policies: Path,
-    listen: Listen,
-    modes: Sequence[str],
-    hosts: Sequence[str],
-    user_headers: Sequence[str],
-    mitmproxy_args: Sequence[str],
-) -> None:
-    """Run the proxy until a signal ends it.
+def run(settings: ProxySettings, workers: int = 1) -> int | None:
+    """Run the proxy until a signal ends it; returns the exit code of several workers.
 
     Raises ConfigError or HomeError for what is wrong with options, policies or home, ProxyError if the port is taken;
     what mitmproxy itself finds wrong ends the process with its own message and exit code.
     """
-    Runtime(home, policies, hosts=[*config.extra_hosts(), *hosts], user_headers=user_headers, ingest=False)
-    parsed = [_parse_mode(mode) for mode in modes]
-    if any(mode.custom_listen_port is None and mode.type_name in _ON_THE_PORT for mode in parsed):
-        _check_free(listen)
+    Runtime(
+        settings.home,
+        settings.policies,
+        hosts=[*config.extra_hosts(), *settings.hosts],
+        user_headers=settings.user_headers,
+        ingest=False,
+    )
+    modes = [_parse_mode(mode) for mode in settings.modes]
+    on_the_port = any(mode.custom_listen_port is None and mode.type_name in _ON_THE_PORT for mode in modes)
+    if on_the_port and settings.listen_fd is None:
+        _check_free(settings.listen)
     os.umask(0o077)
-    from mitmproxy.tools.main import mitmdump
+    if workers > 1:
+        from tracecli.proxy.workers import supervise
 
-    settings = {
-        "confdir": str(home.mitmproxy),
+        return supervise(settings, workers)
+    if settings.listen_fd is not None:
+        from tracecli.proxy.listening import use_socket
+
+        use_socket(settings.listen_fd)
+    if settings.stock:
+        from mitmproxy.tools.main import mitmdump
+
+        mitmdump(_for_mitmdump(settings))
+    else:
+        from tracecli.proxy import master
+
+        master.run(_for_mitmdump(settings), modes)
+    return None
+
+
+def _for_mitmdump(settings: ProxySettings) -> list[str]:
+    """The words of mitmdump's command line."""
+    own = {
+        "confdir": str(settings.home.mitmproxy),
         "flow_detail": "0",
         "termlog_verbosity": "alert",
-        "tracecli_home": str(home.root),
-        "tracecli_policies": str(policies),
+        "tracecli_home": str(settings.home.root),
+        "tracecli_policies": str(settings.policies),
+        "tracecli_lane": settings.lane,
     }
-    arguments = ["--scripts", str(config.shipped("tracecli_addon.py"))]
-    arguments += ["--listen-host", listen.host, "--listen-port", str(listen.port)]
-    for mode in modes:
-        arguments += ["--mode", mode]
-    for name, value in settings.items():
+    if not settings.ingest:
+        own["tracecli_ingest"] = "false"
+    words = ["--scripts", str(config.shipped("tracecli_addon.py"))]
+    words += ["--listen-host", settings.listen.host, "--listen-port", str(settings.listen.port)]
+    for mode in settings.modes:
+        words += ["--mode", mode]
+    for name, value in own.items():
         # mitmproxy refuses an option that is given twice; the user's own wins.
-        if not any(argument.startswith(f"{name}=") for argument in mitmproxy_args):
-            arguments += ["--set", f"{name}={value}"]
-    for entry in hosts:
-        arguments += ["--set", f"tracecli_hosts={entry}"]
-    for name in user_headers:
-        arguments += ["--set", f"tracecli_user_headers={name}"]
-    mitmdump([*arguments, *mitmproxy_args])
+        if not any(word.startswith(f"{name}=") for word in settings.mitmproxy_args):
+            words += ["--set", f"{name}={value}"]
+    for entry in settings.hosts:
+        words += ["--set", f"tracecli_hosts={entry}"]
+    for name in settings.user_headers:
+        words += ["--set", f"tracecli_user_headers={name}"]
+    return [*words, *settings.mitmproxy_args]
 
 
 def _parse_mode(mode: str) -> ProxyMode:
@@ -100,6 +155,6 @@ def _check_free(listen: Listen) -> None:
             probe.bind((listen.host, listen.port))
         except OSError as error:
             raise ProxyError(
-                f"cannot listen on {listen.host}:{listen.port}: {error.strerror}",
+                f"cannot listen on {listen}: {error.strerror}",
                 "Stop what listens there, or choose another port with --listen 127.0.0.1:PORT (0 takes a free one).",
             ) from error

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import duckdb
-import msgspec
 
 from tracecli.config import Home
 from tracecli.errors import HomeError
@@ -26,13 +25,15 @@ from tracecli.store import parquet, part_files
 from tracecli.store.connection import opened, transaction
 from tracecli.store.parts import Split, join, split
 
-# Many small files make each reading slow: so many are merged at once, as long as they are small.
+# Many small files make each reading slow: so many are merged at once, as long as they are small. They are sorted in
+# memory, and may be ten times as large there as in what they are merged to.
 MERGE_FILES = 24
-SMALL_BYTES = 32 << 20
+FILE_BYTES = 16 << 20
+SMALL_BYTES = FILE_BYTES // 4
 
 # The rows of a new file.
 _GIVEN = """
-    SELECT unnest($1::UUID[]) AS id,
+    SELECT unnest(from_json($1, '["UUID"]')) AS id,
         unnest($2::BLOB[]) AS request_body,
         unnest(from_json($3, '[["UUID"]]')) AS request_parts,
         unnest(from_json($4, '[["BIGINT"]]')) AS request_at,
@@ -68,11 +69,11 @@ def write(home: Home, captured: Sequence[Captured]) -> Written | None:
     ids = [one.exchange.id for one in traced]
     requests = [split(one.request_body) for one in traced]
     responses = [split(one.response_body) for one in traced]
-    with parquet.scratchpad(home) as connection:
+    with parquet.scratchpad(home, threads=1) as connection:
         parts = [part for one in (*requests, *responses) for part in one.parts]
         part_ids, written = part_files.write(home, connection, parts)
         names = iter(part_ids)
-        columns = [ids, *_columns(requests, names), *_columns(responses, names)]
+        columns = [parquet.as_list(ids), *_columns(requests, names), *_columns(responses, names)]
         try:
             file = parquet.write(home, home.bodies, connection, _GIVEN, columns, (ids[0], ids[-1], len(ids)))
         except BaseException:
@@ -82,11 +83,11 @@ def write(home: Home, captured: Sequence[Captured]) -> Written | None:
 
 
 def _columns(bodies: Sequence[Split], names: Iterator[str]) -> list[Any]:
-    """The columns of one side, whose parts have the next of these names; lists as JSON, which DuckDB takes faster."""
+    """The columns of one side, whose parts have the next of these names."""
     return [
         [one.rest for one in bodies],
-        msgspec.json.encode([list(itertools.islice(names, len(one.parts))) for one in bodies]).decode(),
-        msgspec.json.encode([one.places for one in bodies]).decode(),
+        parquet.as_list([list(itertools.islice(names, len(one.parts))) for one in bodies]),
+        parquet.as_list([one.places for one in bodies]),
     ]
 
 
@@ -142,15 +143,17 @@ def merge_small(home: Home) -> int:
     """Merge the small files into one when there are many; returns how many were merged. For the ingest process."""
     with opened(home) as connection:
         small = connection.execute(
-            "SELECT name, min_id::VARCHAR, max_id::VARCHAR, rows FROM body_file"
+            "SELECT name, min_id::VARCHAR, max_id::VARCHAR, rows, bytes FROM body_file"
             " WHERE bytes < $1 ORDER BY min_id LIMIT $2",
             [SMALL_BYTES, MERGE_FILES],
         ).fetchall()
     merged = part_files.merge_small(home)
     if len(small) < MERGE_FILES:
         return merged
-    names = [name for name, *_ in small]
-    holds = (min(row[1] for row in small), max(row[2] for row in small), sum(row[3] for row in small))
+    sizes = itertools.accumulate(row[4] for row in small)
+    some = [row for row, size in zip(small, sizes, strict=True) if size <= FILE_BYTES]
+    names = [row[0] for row in some]
+    holds = (min(row[1] for row in some), max(row[2] for row in some), sum(row[3] for row in some))
     file = parquet.merge(home, home.bodies, names, holds)
     _replace(home, names, file)
     return merged + len(names)
@@ -231,7 +234,7 @@ def remove_orphans(home: Home) -> int:
     Without a database nothing says what is an orphan: what a database that was moved away named is set aside.
     """
     folders = {home.bodies: "body_file", home.parts: "part_file"}
-    orphans = [path for path in home.scratch.iterdir() if path.suffix in (".parquet", ".spill")]
+    orphans = [path for path in home.scratch.iterdir() if path.suffix in (".parquet", ".spill", ".rows")]
     try:
         with opened(home) as connection:
             for folder, table in folders.items():

@@ -104,10 +104,10 @@ def _checked_version(connection: duckdb.DuckDBPyConnection, home: Home) -> int:
 
 
 def _version(connection: duckdb.DuckDBPyConnection) -> int:
-    found = connection.execute("SELECT 1 FROM duckdb_tables() WHERE table_name = 'schema_version'").fetchone()
-    if found is None:
+    try:
+        row = connection.execute("SELECT coalesce(max(version), 0) FROM schema_version").fetchone()
+    except duckdb.CatalogException:  # no such table; to look in the catalog takes longer than all the rest
         return 0
-    row = connection.execute("SELECT coalesce(max(version), 0) FROM schema_version").fetchone()
     return int(row[0]) if row else 0
 
 

@@ -18,7 +18,7 @@ from tracecli.config import Home
 from tracecli.pricing import Price
 from tracecli.recorded import UNDERSTOOD, CostBasis, Recorded
 from tracecli.store.connection import opened, transaction
-from tracecli.store.exchanges import columns_of
+from tracecli.store.exchanges import drafted
 
 type Cause = Literal["reprice", "reparse"]
 
@@ -103,17 +103,16 @@ def reparse(home: Home, records: Sequence[Recorded]) -> None:
     if not records:
         return
     ids = [record.row.id for record in records]
-    with opened(home, write=True) as connection, transaction(connection):
+    names = [*UNDERSTOOD, *_OF_RECORD]
+    new = drafted(home, records, ["id", *names])
+    with new as rows, opened(home, write=True) as connection, transaction(connection):
         prices = [Price(record.row.cost_usd, record.row.cost_source, record.cost_detail) for record in records]
         _keep(connection, list(zip(ids, prices, strict=True)), "reparse")
-        names = [*UNDERSTOOD, *_OF_RECORD]
-        columns, values = columns_of(records, ["id", *names])
         settings = ", ".join(f'"{name}" = new."{name}"' for name in names)
-        first, last = len(values) + 1, len(values) + 2
         connection.execute(
-            f"UPDATE exchange SET {settings} FROM (SELECT {columns}) AS new"  # noqa: S608 - text of ours only
-            f" WHERE exchange.id = new.id AND exchange.id BETWEEN ${first}::UUID AND ${last}::UUID",
-            [*values, min(ids), max(ids)],
+            f"UPDATE exchange SET {settings} FROM ({rows}) AS new"  # noqa: S608 - text of ours only
+            " WHERE exchange.id = new.id AND exchange.id BETWEEN $1::UUID AND $2::UUID",
+            [min(ids), max(ids)],
         )
 
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
+from operator import attrgetter
 from typing import Any
 
 import duckdb
 import msgspec
 
-from tracecli.config import Home
-from tracecli.exchange import Exchange, Headers, Row
+from tracecli.config import PRIVATE_FILE, Home
+from tracecli.exchange import Exchange, Headers, Row, new_id
 from tracecli.recorded import CostBasis, Recorded
-from tracecli.store import bodies
+from tracecli.store import bodies, parquet
 from tracecli.store.connection import opened, transaction
 
 _HEADERS = "STRUCT(name VARCHAR, value VARCHAR)[]"
@@ -69,7 +72,7 @@ _EXCHANGE_COLUMNS: dict[str, tuple[str, Callable[[Exchange], Any]]] = {
     "response_cut": ("BOOLEAN", lambda exchange: exchange.response_cut),
     "request_headers": (_HEADERS, lambda exchange: _structs(exchange.request_headers)),
     "response_headers": (_HEADERS, lambda exchange: _structs(exchange.response_headers)),
-    "chunks": (_CHUNKS, lambda exchange: [{"bytes": size, "ms": ms} for size, ms in exchange.chunks]),
+    "chunks": (_CHUNKS, lambda exchange: [_Chunk(size, ms) for size, ms in exchange.chunks]),
     "record_version": ("INTEGER", lambda exchange: exchange.version),
     "cache_detail": ("VARCHAR", lambda exchange: exchange.cache_detail),
     "credential": ("VARCHAR", lambda exchange: exchange.credential),
@@ -100,7 +103,7 @@ _RECORDED_COLUMNS: dict[str, tuple[str, Callable[[Recorded], Any]]] = {
     "cost_detail": ("VARCHAR", lambda recorded: recorded.cost_detail),
     "cost_basis": ("VARCHAR", lambda recorded: recorded.basis and msgspec.json.encode(recorded.basis).decode()),
     "captured": ("VARCHAR", _captured),
-    "asked_hash": ("BLOB", lambda recorded: recorded.asked_hash),
+    "asked_hash": ("BLOB", lambda recorded: recorded.asked_hash and recorded.asked_hash.hex()),
 }
 # As text and numbers: a TIMESTAMPTZ as a Python object would need pytz.
 _READ_AS = {
@@ -112,12 +115,35 @@ _READ_AS = {
 }
 
 
+_ENCODER = msgspec.json.Encoder()
+_HEX = "VARCHAR"  # JSON has no bytes
+_LONGEST = 1 << 20  # bytes of a line; twice as much is held, unless a recorded text is longer
+
+
 def _instant(us: int | None) -> dt.datetime | None:
     return None if us is None else dt.datetime.fromtimestamp(us / 1_000_000, dt.UTC)
 
 
-def _structs(headers: Headers) -> list[dict[str, str]]:
-    return [{"name": name, "value": value} for name, value in headers]
+class _Header(msgspec.Struct):
+    name: str
+    value: str
+
+
+class _Chunk(msgspec.Struct):
+    bytes: int
+    ms: float
+
+
+def _structs(headers: Headers) -> list[_Header]:
+    return [_Header(name, value) for name, value in headers]
+
+
+def _of_row(name: str) -> Callable[[Recorded], Any]:
+    return attrgetter(f"row.{name}")
+
+
+def _of_exchange(of: Callable[[Exchange], Any]) -> Callable[[Recorded], Any]:
+    return lambda recorded: of(recorded.exchange)
 
 
 def append(
@@ -132,9 +158,12 @@ def append(
     Segments that were loaded before must not be given; `loaded` tells. `spooled` are all segments there are: a
     segment that is gone cannot be loaded again, and its name is forgotten. Returns how many exchanges were added.
     """
-    with opened(home, write=True) as connection, transaction(connection):
+    names = [*_ROW_COLUMNS, *_RECORDED_COLUMNS, *_EXCHANGE_COLUMNS]
+    into = ", ".join(f'"{name}"' for name in names)
+    with drafted(home, records, names) as rows, opened(home, write=True) as connection, transaction(connection):
         if records:
-            _insert(connection, records)
+            connection.execute("SET threads = 1")  # more take more CPU for it together, and leave none to the proxy
+            connection.execute(f"INSERT INTO exchange ({into}) {rows}")
         if written is not None:
             bodies.add(connection, written)
         connection.execute("DELETE FROM loaded_segment WHERE NOT list_contains($1::VARCHAR[], name)", [list(spooled)])
@@ -143,29 +172,41 @@ def append(
     return len(records)
 
 
-def _insert(connection: duckdb.DuckDBPyConnection, records: Sequence[Recorded]) -> None:
-    names = [*_ROW_COLUMNS, *_RECORDED_COLUMNS, *_EXCHANGE_COLUMNS]
-    into = ", ".join(f'"{name}"' for name in names)
-    rows, values = columns_of(records, names)
-    connection.execute(f"INSERT INTO exchange ({into}) SELECT {rows}", values)
+_GIVEN: dict[str, tuple[str, Callable[[Recorded], Any]]] = {
+    **{name: (kind, _of_row(name)) for name, kind in _ROW_COLUMNS.items()},
+    **{name: (kind, _of_exchange(of)) for name, (kind, of) in _EXCHANGE_COLUMNS.items()},
+    **_RECORDED_COLUMNS,
+}
 
 
-def columns_of(records: Sequence[Recorded], names: Sequence[str]) -> tuple[str, list[list[Any]]]:
-    """Columns of records, as a list of expressions with their names, and the parameters it takes from the first on."""
-    expressions: list[str] = []
-    values: list[list[Any]] = []
-    for number, name in enumerate(names, 1):
-        if name in _ROW_COLUMNS:
-            kind = _ROW_COLUMNS[name]
-            values.append([getattr(record.row, name) for record in records])
-        elif name in _RECORDED_COLUMNS:
-            kind, of_record = _RECORDED_COLUMNS[name]
-            values.append([of_record(record) for record in records])
-        else:
-            kind, of_exchange = _EXCHANGE_COLUMNS[name]
-            values.append([of_exchange(record.exchange) for record in records])
-        expressions.append(f'unnest(${number}::{kind}[]) AS "{name}"')
-    return ", ".join(expressions), values
+@contextlib.contextmanager
+def drafted(home: Home, records: Sequence[Recorded], names: Sequence[str]) -> Iterator[str]:
+    """Columns of records as a query, while they lie in a file.
+
+    A file of JSON lines: from there DuckDB takes a row in a tenth of the time that it takes for one from Python.
+    """
+    columns = [(name, _GIVEN[name][1]) for name in names]
+    path = home.scratch / f"{new_id()}.rows"
+    longest = _LONGEST
+    try:
+        with open(path, "xb", opener=_private) as file:
+            for record in records:
+                line = _ENCODER.encode({name: of(record) for name, of in columns})
+                longest = max(longest, len(line) + 1)
+                file.write(line + b"\n")
+        kinds = {name: _GIVEN[name][0] for name in names}
+        given = ", ".join(f"{name}: '{_HEX if kind == 'BLOB' else kind}'" for name, kind in kinds.items())
+        taken = ", ".join(f'unhex("{name}") AS "{name}"' if kinds[name] == "BLOB" else f'"{name}"' for name in names)
+        yield (
+            f"SELECT {taken} FROM read_json('{parquet.quoted(path)}', format = 'newline_delimited',"  # noqa: S608 - text of ours only
+            f" maximum_object_size = {longest}, columns = {{{given}}})"
+        )
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_CLOEXEC, PRIVATE_FILE)
 
 
 def loaded(home: Home, segments: Sequence[str]) -> set[str]:

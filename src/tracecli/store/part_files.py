@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import uuid
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,9 @@ FILE_BYTES = 8 << 20
 # Many small files make each reading slow: so many are merged at once, as long as they are small.
 MERGE_FILES = 24
 SMALL_BYTES = FILE_BYTES // 4
+
+# What `_hex` gives.
+_HASHES = """unhex(unnest(from_json($1, '["VARCHAR"]')))"""
 
 
 @dataclass(frozen=True)
@@ -66,11 +69,17 @@ def _stored(home: Home, hashes: Sequence[bytes]) -> dict[bytes, str]:
     try:
         with opened(home) as connection:
             found = connection.execute(
-                "SELECT hash, id::VARCHAR FROM part WHERE hash IN (SELECT unnest($1::BLOB[]))", [hashes]
+                f"SELECT hash, id::VARCHAR FROM part WHERE hash IN (SELECT {_HASHES})",  # noqa: S608 - ours
+                [_hex(hashes)],
             )
             return dict(found.fetchall())
     except FileNotFoundError:
         return {}
+
+
+def _hex(hashes: Iterable[bytes]) -> str:
+    """Hashes, for `_HASHES`."""
+    return parquet.as_list([name.hex() for name in hashes])
 
 
 def _batches(content: dict[bytes, bytes]) -> Iterator[dict[bytes, bytes]]:
@@ -91,8 +100,9 @@ def _write(
     home: Home, connection: duckdb.DuckDBPyConnection, ids: dict[bytes, str], parts: Sequence[bytes]
 ) -> PartFile:
     names = list(ids.values())
-    query = "SELECT unnest($1::UUID[]) AS id, unnest($2::BLOB[]) AS part"
-    file = parquet.write(home, home.parts, connection, query, [names, parts], (names[0], names[-1], len(names)))
+    query = """SELECT unnest(from_json($1, '["UUID"]')) AS id, unnest($2::BLOB[]) AS part"""
+    given = [parquet.as_list(names), parts]
+    file = parquet.write(home, home.parts, connection, query, given, (names[0], names[-1], len(names)))
     return PartFile(file, sum(map(len, parts)), ids)
 
 
@@ -100,8 +110,8 @@ def add(connection: duckdb.DuckDBPyConnection, written: PartFile) -> None:
     """Make a written file count."""
     _name(connection, written.file, written.part_bytes)
     connection.execute(
-        "INSERT INTO part SELECT unnest($1::BLOB[]), unnest($2::UUID[])",
-        [list(written.ids), list(written.ids.values())],
+        f"""INSERT INTO part SELECT {_HASHES}, unnest(from_json($2, '["UUID"]'))""",
+        [_hex(written.ids), parquet.as_list(list(written.ids.values()))],
     )
 
 
