@@ -40,6 +40,8 @@ class Case(msgspec.Struct, frozen=True):
     seconds: float = 1.5
     count: int = 1_000_000
     """No more requests than this."""
+    stagger_s: float = 0.0
+    """The connections' first requests are spread over this time."""
 
 
 class Wanted(msgspec.Struct, frozen=True):
@@ -109,7 +111,7 @@ class Connection(asyncio.Protocol):
             delay = (now - int(mark[2])) / 1e6
             (self._run.delays if self._number else self._run.firsts).append(delay)
             self._number += 1
-        whole = self._number == self._run.case.chunks and DONE in self._buffer
+        whole = self._number == self._run.case.chunks and self._buffer.endswith(DONE + b"\r\n0\r\n\r\n")
         self._buffer = b"HTTP/1.1 200 " + self._buffer[-len(DONE) - 160 :].rpartition(b">")[2]
         if whole:
             self._done.set_result(None)
@@ -186,7 +188,8 @@ class Run:
         started = time.monotonic()
         self._until = started + self.case.seconds
         share = -(-self.case.count // len(made))
-        await asyncio.gather(*(self._send(one, share) for one in made))
+        gap_s = self.case.stagger_s / len(made)
+        await asyncio.gather(*(self._send(one, share, number * gap_s) for number, one in enumerate(made)))
         took = time.monotonic() - started
         print("done", flush=True)
         await asyncio.to_thread(sys.stdin.readline)
@@ -199,7 +202,8 @@ class Run:
             "delay_ms": _at(self.delays, 50),
         }
 
-    async def _send(self, connection: Connection, count: int) -> None:
+    async def _send(self, connection: Connection, count: int, after_s: float = 0.0) -> None:
+        await asyncio.sleep(after_s)
         for _ in range(count):
             if time.monotonic() >= self._until:
                 return

@@ -14,6 +14,7 @@ import ssl
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import trustme
 import uvloop
@@ -48,7 +49,7 @@ class Provider(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """It begins."""
-        self._transport = transport
+        self._transport: Any = transport
         self._buffer = b""
 
     def data_received(self, data: bytes) -> None:
@@ -89,7 +90,7 @@ class Provider(asyncio.Protocol):
             asyncio.get_running_loop().call_later(gap_s, self._stream, identity, number + 1, chunks, gap_s)
 
     def _send(self, data: bytes) -> None:
-        if isinstance(self._transport, asyncio.WriteTransport) and not self._transport.is_closing():
+        if not self._transport.is_closing():
             self._transport.write(data)
 
 

@@ -39,7 +39,7 @@ CASES = {
     "50 KB, 1 at a time": Case(size=51200),
     "50 KB, 16 at a time": Case(connections=16, size=51200),
     "50 KB, 64 at a time": Case(connections=64, size=51200),
-    "50 streams": Case(connections=50, chunks=100, gap_ms=10, seconds=2.5),
+    "50 streams": Case(connections=50, chunks=100, gap_ms=10, seconds=3, stagger_s=1),
     "a flood of chunks": Case(connections=16, chunks=100),
     "new connections": Case(fresh=True),
     "1 MB uploads": Case(connections=4, upload=1 << 20),
@@ -286,22 +286,17 @@ def _measure(case: Case, wanted: Wanted, tree: Tree | None, settle: Callable[[],
         {"case": {name: getattr(case, name) for name in case.__struct_fields__}}
         | {name: getattr(wanted, name) for name in ("port", "proxy", "ca", "user")}
     )
-    load = subprocess.Popen([*words, told], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    if load.stdin is None or load.stdout is None:
-        raise RuntimeError("no pipes")
-
-    def say_after(word: str) -> None:
-        if load.stdout is None or load.stdin is None or load.stdout.readline().strip() != word:
-            raise SystemExit("the load failed: an answer was wrong, or a connection was lost")
-        before.append(tree.cpu_s() if tree else 0.0)
-        load.stdin.write("go\n")
-        load.stdin.flush()
-
     before: list[float] = []
-    say_after("ready")
-    say_after("done")
-    found = json.loads(load.stdout.read())
-    load.wait()
+    with subprocess.Popen([*words, told], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as load:
+        if load.stdin is None or load.stdout is None:
+            raise RuntimeError("no pipes")
+        for word in ("ready", "done"):
+            if load.stdout.readline().strip() != word:
+                raise SystemExit("the load failed: an answer was wrong, or a connection was lost")
+            before.append(tree.cpu_s() if tree else 0.0)
+            load.stdin.write("go\n")
+            load.stdin.flush()
+        found = json.loads(load.stdout.read())
     settle()
     cpu = (tree.cpu_s() if case.count < 1_000_000 and tree else before[1]) - before[0]
     return {
