@@ -49,6 +49,16 @@ def test_streams_are_told_by_their_bytes(content_type: str | None, start: bytes)
         assert (found.understood, found.completion, found.flags) == (True, "Hi", [])
 
 
+def test_long_names_are_cut() -> None:
+    """Of what an answer gives as a name, however long, the record holds the beginning."""
+    long = "m" * (1 << 20)
+    choices = [{"index": 0, "message": {"content": "Hi"}, "finish_reason": long}]
+    answer = {"id": long, "model": long, "service_tier": long, "choices": choices}
+    found = fed([], json.dumps(answer).encode(), limit=8 << 20).finish()
+    cut = "m" * 1000
+    assert (found.response_id, found.response_model, found.service_tier, found.finish_reasons) == (cut, cut, cut, [cut])
+
+
 @pytest.mark.parametrize("content_type", ["text/event-stream", "application/json", "text/plain", None])
 @pytest.mark.parametrize("start", [b"", b"\xef\xbb\xbf", b" \r\n"])
 def test_whole_answers_are_told_by_their_bytes(content_type: str | None, start: bytes) -> None:

@@ -44,6 +44,8 @@ _PIECE = 256 << 10
 # Of an answer in an unknown format: enough for an error.
 _UNKNOWN_BYTES = 64 << 10
 _MAX_PLAIN_ERROR = 300
+# A record holds no more of a name: one of 64 MB, of which there may be many, would fill the memory of who loads them.
+_MAX_NAME = 1000
 _BOM = b"\xef\xbb\xbf"
 _SSE_STARTS = (b"data:", b"event:", b"id:", b"retry:", b":")
 _SSE = "text/event-stream"
@@ -309,14 +311,14 @@ class Reading:
             understood=self._known and self._request_understood and "not_understood" not in self._flags,
             stream=reader.stream,
             ended=reader.ended,
-            request_model=reader.request_model,
-            response_model=reader.response_model,
-            response_id=reader.response_id,
-            finish_reasons=reader.finish_reasons() or None,
+            request_model=_name(reader.request_model),
+            response_model=_name(reader.response_model),
+            response_id=_name(reader.response_id),
+            finish_reasons=[reason[:_MAX_NAME] for reason in reader.finish_reasons()] or None,
             usage=reader.usage(),
-            service_tier=reader.service_tier,
+            service_tier=_name(reader.service_tier),
             reported_cost_usd=reader.reported_cost_usd,
-            session=mended(self._session) or reader.session,
+            session=_name(mended(self._session) or reader.session),
             claimed_user=reader.claimed_user,
             error=reader.error,
             input_messages=reader.input_messages,
@@ -359,6 +361,10 @@ def _form(content_type: str, body: bytes, keep: bool) -> dict[str, Any]:
         elif keep:
             form[field.name] = blob_of(field.data, field.content_type) | {"filename": field.filename}
     return form
+
+
+def _name(value: str | None) -> str | None:
+    return value and value[:_MAX_NAME]
 
 
 def _no_stream() -> None:
