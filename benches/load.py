@@ -64,6 +64,7 @@ class Connection(asyncio.Protocol):
     def __init__(self, run: Run) -> None:
         self._run = run
         self._done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._done.set_result(None)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """It is open."""

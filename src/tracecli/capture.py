@@ -27,7 +27,7 @@ from tracecli.cache.key import Asked
 from tracecli.cache.replay import Answer
 from tracecli.credentials import REDACTED, redact_headers, redact_path, secrets_of
 from tracecli.exchange import Captured, Exchange, Headers, Outcome, new_id
-from tracecli.identity import Identity, clean, identify, is_own
+from tracecli.identity import Identity, clean, identify, own_names
 from tracecli.peek import Peek, peek
 from tracecli.policy.rules import Decision, PolicySet, names_one_of
 from tracecli.providers.hosts import Hosts
@@ -114,7 +114,7 @@ class Recorder:
 
     def begin(self, head: RequestHead, now: float, lane: Lane) -> Verdict:
         """Look at a request's head; `now` is the monotonic time at which it began."""
-        remove = frozenset(name.lower() for name, _ in head.headers if is_own(name, self.user_headers))
+        remove = own_names(head.headers, self.user_headers)
         try:
             provider = self.hosts.provider_of(head.host, head.port)
             operation = operation_of(provider, head.method, head.path) if provider else None
@@ -249,7 +249,7 @@ class Capture:
         decision = policies.decide(identity.user, head.headers, recorder.clock())
         settings = decision.settings
         self._seen = body is not None and head.method != "GET"  # what is said on a WebSocket comes later
-        if settings.models or settings.cache.mode != "off":
+        if settings.models:
             self._model = look().model
         why_not = self._why_not_traced(decision)
         traced = settings.tracing and why_not is None
@@ -491,7 +491,7 @@ class Capture:
             captured = self._captured(outcome, error, now)
             exchange = captured.exchange
             try:
-                status, detail, entry = asking.keep(exchange, captured.response_body, self._model)
+                status, detail, entry = asking.keep(exchange, captured.response_body, self._asked_model())
             except Exception:
                 self._recorder.errors += 1
                 log.warning("tracecli could not keep an answer in the cache", exc_info=True)
@@ -506,6 +506,11 @@ class Capture:
                 self._recorder.post(asking.left)
             else:
                 self._recorder.post(lambda: asking.landed(entry))
+
+    def _asked_model(self) -> str | None:
+        """The model that the request names."""
+        head = self._head
+        return self._model or peek(self._provider, self._operation, head.path, head.headers, self._request.body()).model
 
     def _write(self, outcome: Outcome, error: str | None, now: float) -> None:
         self._recorder.write(self._captured(outcome, error, now))

@@ -87,7 +87,7 @@ def clean(value: str) -> str:
     return _CONTROLS.sub("", text).strip()[:MAX_USER_LENGTH].strip()
 
 
-def is_own(name: str, user_headers: Sequence[str]) -> bool:
-    """Whether a request header is meant for us and must not go upstream. `user_headers` are lower-case names."""
-    lower = name.lower()
-    return lower.startswith(OWN_PREFIX) or lower in user_headers
+def own_names(headers: Headers, user_headers: Sequence[str]) -> frozenset[str]:
+    """The headers that are meant for us and must not go upstream. All names are lower-case, `user_headers` too."""
+    names = [name.lower() for name, _ in headers]
+    return frozenset(name for name in names if name.startswith(OWN_PREFIX) or name in user_headers)

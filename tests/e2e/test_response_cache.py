@@ -40,13 +40,13 @@ POLICIES = {
 }
 
 
-@pytest.fixture(scope="module", params=["shortcut", "flows"])
+@pytest.fixture(scope="module", params=["fast", "flows"])
 def caching(
     request: pytest.FixtureRequest, standin: Standin, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Proxy]:
     """A proxy with a policy for each scope, chosen by the header `X-Scope`.
 
-    Hits take the short cut, or, because another addon listens to mitmproxy's hooks, the way of all flows.
+    Calls go over the fast lane, or, because another addon listens to mitmproxy's hooks, over flows.
     """
     listening = ["-s", str(LISTENER)] if request.param == "flows" else []
     folder = tmp_path_factory.mktemp("caching")
@@ -191,7 +191,7 @@ def test_a_hit_is_an_exchange_of_its_own(
     assert (hit["input_tokens"], hit["finish_reasons"]) == (origin["input_tokens"], origin["finish_reasons"])
     assert first.content == second.content
     lanes = [caching.opened(row["id"])["lane"] for row in (origin, hit)]
-    assert lanes == ["fast" if request.node.callspec.params["caching"] == "shortcut" else "flows"] * 2
+    assert lanes == [request.node.callspec.params["caching"]] * 2
 
 
 @pytest.mark.parametrize("mode", ["reading", "writing"])

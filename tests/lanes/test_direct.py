@@ -160,8 +160,12 @@ def test_what_is_on_its_way_goes_first() -> None:
 def test_what_comes_after_the_end_counts_for_nothing(sides: Sides) -> None:
     """Bytes of a connection that mitmproxy has closed reach nobody."""
     taken, _, (client, _, _) = sides
+    layers = Mock(handle_event=Mock(return_value=iter(())))
+    cast(Any, taken)._layers, cast(Any, taken)._handler.timeout_watchdog = layers, Mock()
+    taken.received(events.DataReceived(client, b"in time"))
     client.state = ConnectionState.CLOSED
     taken.received(events.DataReceived(client, b"late"))
+    assert [call.args[0].data for call in layers.handle_event.call_args_list] == [b"in time"]
 
 
 def test_it_fits_this_mitmproxy() -> None:

@@ -462,13 +462,18 @@ def test_a_hit_whose_headers_are_no_utf_8(recorder: Recorder) -> None:
     assert (sent, wire.to_client.count(ANSWER)) == (b"", 1)
 
 
+def two_at_once(recorder: Recorder, spool: Spool, text: bytes) -> tuple[Wire, Wire]:
+    """Two clients that have asked the same; the first one's request is upstream."""
+    spool.clear()
+    both = Wire(recorder), Wire(recorder)
+    for wire in both:
+        wire.ask(cached(BODY.replace(b"again", text)))
+    return both
+
+
 def test_an_identical_request_waits_for_the_first(recorder: Recorder, spool: Spool) -> None:
     """Two ask the same at the same time: the provider is asked once, and both get the answer."""
-    spool.clear()
-    body = BODY.replace(b"again", b"at the same time")
-    first, second = Wire(recorder), Wire(recorder)
-    first.ask(cached(body))
-    second.ask(cached(body))
+    first, second = two_at_once(recorder, spool, b"at the same time")
     assert (second.to_server, second.waiting is not None) == (b"", True)
     first.reply(answer(ANSWER, "Content-Type: application/json"))
     second.woken()
@@ -478,11 +483,7 @@ def test_an_identical_request_waits_for_the_first(recorder: Recorder, spool: Spo
 
 def test_who_leaves_while_waiting_costs_nothing(recorder: Recorder, spool: Spool) -> None:
     """A client that is gone when its wait ends is not asked for again upstream."""
-    spool.clear()
-    body = BODY.replace(b"again", b"gone before")
-    first, second = Wire(recorder), Wire(recorder)
-    first.ask(cached(body))
-    second.ask(cached(body))
+    first, second = two_at_once(recorder, spool, b"gone before")
     second.close(second.client)
     first.reply(answer(b"no", status="500 Internal Server Error"))
     second.woken()

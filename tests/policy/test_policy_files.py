@@ -223,11 +223,12 @@ def test_what_default_comments_out_is_what_holds(tmp_path: Path) -> None:
 # -- noticing
 
 
-def noticed(watch: Watch) -> None:
-    wait_until(watch.changed, "a change", deadline_s=10)
+def assert_noticed(watch: Watch) -> None:
+    """A change is reported."""
+    assert wait_until(watch.changed, "a change", deadline_s=10)
 
 
-def quiet(watch: Watch) -> None:
+def assert_quiet(watch: Watch) -> None:
     """Nothing more to report, however often it is asked."""
     wait_until(lambda: not watch.changed(), "silence")
     for _ in range(5):
@@ -244,44 +245,44 @@ def test_every_edit_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     place = tmp_path / "policies"
     folder(place)
     watch = Watch(place)
-    quiet(watch)
+    assert_quiet(watch)
     new = place / "new.toml"
     new.write_text("tracing = true")
-    noticed(watch)
-    quiet(watch)
+    assert_noticed(watch)
+    assert_quiet(watch)
     new.write_text("tracing = false")
-    noticed(watch)
+    assert_noticed(watch)
     (place / ".draft").write_text("tracing = true ")
     (place / ".draft").rename(new)
-    noticed(watch)
+    assert_noticed(watch)
     (place / "users" / "a.toml").write_text("")
-    noticed(watch)
+    assert_noticed(watch)
     new.unlink()
-    noticed(watch)
+    assert_noticed(watch)
     (place / "users" / "a.toml").unlink()
     (place / "users").rmdir()
-    noticed(watch)
+    assert_noticed(watch)
     (place / "users").mkdir()
     (place / "users" / "b.toml").write_text("")
-    noticed(watch)
+    assert_noticed(watch)
     (place / "prices.toml").write_text("")
     (place / ".lock").touch()
-    quiet(watch)
+    assert_quiet(watch)
 
 
 def test_a_folder_that_is_replaced(tmp_path: Path) -> None:
     """The name of the folder is followed: removed, made again, or another one in its place."""
     place = folder(tmp_path / "policies")
     watch = Watch(place)
-    quiet(watch)
+    assert_quiet(watch)
     place.rename(tmp_path / "old")
-    noticed(watch)
-    quiet(watch)
+    assert_noticed(watch)
+    assert_quiet(watch)
     folder(place, other="")
-    noticed(watch)
-    quiet(watch)
+    assert_noticed(watch)
+    assert_quiet(watch)
     (place / "other.toml").write_text("tracing = false")
-    noticed(watch)
+    assert_noticed(watch)
 
 
 def test_links_are_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -291,9 +292,9 @@ def test_links_are_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     (tmp_path / "elsewhere").write_text("tracing = true")
     (place / "linked.toml").symlink_to(tmp_path / "elsewhere")
     watch = Watch(place)
-    quiet(watch)
+    assert_quiet(watch)
     (tmp_path / "elsewhere").write_text("tracing = false")
-    noticed(watch)
+    assert_noticed(watch)
 
 
 def test_watching_never_raises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -311,7 +312,7 @@ def test_watching_never_raises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     watch = Watch(folder(tmp_path / "policies"))
     assert not watch.changed()
     (tmp_path / "policies" / "a.toml").touch()
-    noticed(watch)
+    assert_noticed(watch)
 
 
 def test_two_edits_in_one_moment(tmp_path: Path) -> None:
@@ -329,7 +330,7 @@ def test_two_edits_in_one_moment(tmp_path: Path) -> None:
             policies = load(place, policies)
         return policies.decide("a", [], 0).max_body_bytes == 199
 
-    wait_until(settled, "the last edit")
+    assert wait_until(settled, "the last edit")
 
 
 def test_a_file_that_is_removed_this_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

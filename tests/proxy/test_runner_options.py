@@ -143,7 +143,7 @@ def test_what_runs(place: Place, words: list[str], told: dict[str, Any]) -> None
 def test_options_of_mitmproxy_that_save_flows(place: Place) -> None:
     """`-w FILE` makes the file, though the addon that writes it is not asked otherwise."""
     with proxy(place, "--", "-w", "flows.mitm"):
-        wait_until((place.folder / "flows.mitm").exists, "the file of flows")
+        assert wait_until((place.folder / "flows.mitm").exists, "the file of flows")
 
 
 def status(place: Place, code: int) -> dict[str, Any]:

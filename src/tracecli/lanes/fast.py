@@ -111,6 +111,8 @@ class _Exchange:
     status: StatusLine | None = None
     answer: Body | None = None
     answered: bool = False
+    last: bool = False
+    """The connection ends with it, because we say so."""
 
 
 @dataclass(slots=True)
@@ -175,7 +177,7 @@ class FastLayer(layer.Layer):
             elif isinstance(event, events.DataReceived):
                 yield from self._from_client(event.data)
             elif isinstance(event, events.ConnectionClosed):
-                yield from self._client_left()
+                yield from self._abort(_LEFT)
                 return
             yield from self._serve()
         elif self._handed_over:
@@ -321,7 +323,7 @@ class FastLayer(layer.Layer):
         if capture is not None:
             headers = [*headers, *capture.response_head(answer.status, headers, time.monotonic())]
         if self._lane.leaving:
-            headers, exchange.request.last = [*headers, ("Connection", "close")], True
+            headers, exchange.last = [*headers, ("Connection", "close")], True
         yield commands.SendData(self.context.client, head_of(answer.status, headers) + answer.body)
         if capture is not None:
             capture.response_data(answer.body, time.monotonic())
@@ -450,7 +452,7 @@ class FastLayer(layer.Layer):
         self._forget()
         if exchange.capture is not None:
             exchange.capture.complete(time.monotonic())
-        if exchange.request.last or (exchange.status is not None and exchange.status.last):
+        if exchange.last or exchange.request.last or (exchange.status is not None and exchange.status.last):
             yield from self._close()
 
     def _forget(self) -> None:
@@ -494,9 +496,6 @@ class FastLayer(layer.Layer):
             else:
                 self._exchange.capture.aborted(why, time.monotonic())
         yield from self._close()
-
-    def _client_left(self) -> Commands:
-        yield from self._abort(_LEFT)
 
     def _refuse(self, status: int, why: str) -> Commands:
         yield commands.SendData(self.context.client, make_error_response(status, why))

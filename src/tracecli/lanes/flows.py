@@ -1,6 +1,6 @@
 """The flows lane: mitmproxy's own hooks feed the core. Always right, for HTTP/1, HTTP/2 and HTTP/3.
 
-Rules of mitmproxy that shape this file (`docs/mitmproxy.md` has them with their sources):
+Rules of mitmproxy that shape this file (`docs/design.md` has more of them):
 * A connection that is not intercepted is decided on in `tls_clienthello` (TCP) or `next_layer` (UDP, unknown TCP).
 * A callable on `stream` sees each piece as it passes. An exception in it would hang the client; `Capture` never raises.
 * Exactly one of the hooks `response` and `error` ends an exchange.

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from http import HTTPStatus
 
 from tracecli.exchange import Headers
 
 MAX_HEAD_BYTES = 1 << 20
+_MAX_MET_BYTES = 4096
 _MAX_LINE_BYTES = 64 << 10
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
 _FIELDS = rb"((?:" + _TOKEN + rb":[^\x00-\x08\x0a-\x1f\x7f]*+\r\n)*+)\r\n"
@@ -54,7 +56,7 @@ class _BrokenError(Exception):
     pass
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, frozen=True)
 class RequestLine:
     """A plain request's head."""
 
@@ -113,7 +115,14 @@ def head_end(data: bytes | bytearray, start: int = 0) -> int:
 
 
 def read_request(head: bytes) -> RequestLine:
-    """Read a whole head. Raises NotPlainError for what mitmproxy has to see to."""
+    """Read a whole head; nobody may change what it returns. Raises NotPlainError for what mitmproxy has to see to."""
+    # Clients often send the same head again: then it need not be read again.
+    read = _read_request if len(head) <= _MAX_MET_BYTES else _read_request.__wrapped__
+    return read(head)
+
+
+@lru_cache(maxsize=256)
+def _read_request(head: bytes) -> RequestLine:
     found = _REQUEST.fullmatch(head)
     if found is None:
         raise NotPlainError
@@ -125,16 +134,9 @@ def read_request(head: bytes) -> RequestLine:
         if (lower := name.lower()) not in _MEANT:
             continue
         match lower:
-            case "content-length":
+            case "content-length" | "transfer-encoding":
                 framings += 1
-                if not _LENGTH.fullmatch(value):
-                    raise NotPlainError
-                length = int(value)
-            case "transfer-encoding":
-                framings += 1
-                if value.lower() != "chunked":
-                    raise NotPlainError
-                length = CHUNKED
+                length = _told_length(lower, value)
             case "expect":
                 if value.lower() != "100-continue" or expects:
                     raise NotPlainError
@@ -167,24 +169,25 @@ def read_response(head: bytes, method: str) -> StatusLine:
         if (lower := name.lower()) not in _MEANT:
             continue
         match lower:
-            case "content-length":
+            case "content-length" | "transfer-encoding":
                 framings += 1
-                if not _LENGTH.fullmatch(value):
-                    raise NotPlainError
-                length = int(value)
-            case "transfer-encoding":
-                framings += 1
-                if value.lower() != "chunked" or minor == b"0" or status < 200 or status == 204:
-                    raise NotPlainError
-                length = CHUNKED
+                length = _told_length(lower, value)
             case "connection":
                 tokens += _tokens(value)
-    if framings > 1:
+    if framings > 1 or (length == CHUNKED and (minor == b"0" or status < 200 or status == 204)):
         raise NotPlainError
     if method == "HEAD" or status < 200 or status in (204, 304):
         length = 0
     last = length == UNTIL_CLOSE or "close" in tokens or (minor == b"0" and "keep-alive" not in tokens)
     return StatusLine(status, headers, length, last, head)
+
+
+def _told_length(lower: str, value: str) -> int:
+    if lower == "content-length" and _LENGTH.fullmatch(value):
+        return int(value)
+    if lower == "transfer-encoding" and value.lower() == "chunked":
+        return CHUNKED
+    raise NotPlainError
 
 
 def head_of(status: int, headers: Headers) -> bytes:
