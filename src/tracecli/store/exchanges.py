@@ -104,6 +104,7 @@ _RECORDED_COLUMNS: dict[str, tuple[str, Callable[[Recorded], Any]]] = {
     "cost_basis": ("VARCHAR", lambda recorded: recorded.basis and msgspec.json.encode(recorded.basis).decode()),
     "captured": ("VARCHAR", _captured),
     "asked_hash": ("BLOB", lambda recorded: recorded.asked_hash and recorded.asked_hash.hex()),
+    "tools": ("VARCHAR[]", lambda recorded: recorded.tools),
 }
 # As text and numbers: a TIMESTAMPTZ as a Python object would need pytz.
 _READ_AS = {
@@ -279,6 +280,7 @@ def _recorded(values: dict[str, Any]) -> Recorded:
         values["cost_detail"],
         None if basis is None else msgspec.json.decode(basis, type=CostBasis),
         values["asked_hash"],
+        values["tools"],
     )
 
 
