@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
+from typing import Any
 
 import click
 from click.core import ParameterSource
 
 from tracecli import config
-from tracecli.cli import output
+from tracecli.cli import filters, output
 from tracecli.cli.arguments import moment
+from tracecli.errors import ExchangeNotFound
+from tracecli.exchange import Row
+from tracecli.query.errors import did_you_mean
+from tracecli.query.syntax import EVERYTHING
 
 _NOTHING_YET = """\
 Nothing is recorded in {home} yet.
@@ -23,23 +29,100 @@ def command() -> None:
     """Look at what was recorded: requests, tokens, cost."""
 
 
-@command.command("show")
-@click.argument("ref", required=False)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON: a list, or with REF one object.")
+_REF = re.compile(r"last|(?=.*[0-9]|.{8})[0-9a-f-]{1,36}", re.IGNORECASE)
+_SHORT = {
+    "time": "started_at",
+    "model": "request_model",
+    "in": "input_tokens",
+    "out": "output_tokens",
+    "cached": "cache_read_input_tokens",
+    "reasoning": "reasoning_output_tokens",
+    "cost": "cost_usd",
+    "duration": "duration_ms",
+    "latency": "duration_ms",
+    "ttft": "ttft_ms",
+    "ttfb": "ttfb_ms",
+    "cache": "cache_status",
+    "saved": "saved_usd",
+    "streamed": "stream",
+    "flag": "flags",
+}
+"""Short names of columns; the others are those of the JSON."""
+_SORTS = ("time", "cost", "duration", "ttft", "ttfb", "tokens", "in", "out", "user", "model", "provider", "status")
+
+
+def _columns(context: click.Context, option: click.Parameter, value: str | None) -> list[tuple[str, str]] | None:
+    """Headers as they were typed, and the fields they name."""
+    if value is None:
+        return None
+    chosen = []
+    for typed in value.split(","):
+        name = typed.strip().lower()
+        if (field := _SHORT.get(name, name)) not in Row.__struct_fields__:
+            near = did_you_mean(name, [*_SHORT, *Row.__struct_fields__])
+            raise click.BadParameter(f"there is no column {typed.strip()!r}. {near}".strip(), context, option)
+        chosen.append((name, field))
+    return chosen
+
+
+def _sort(context: click.Context, option: click.Parameter, value: str) -> tuple[str, bool]:
+    """By what, and whether descending: names of people and things ascend, figures descend, unless it says."""
+    name, _, direction = value.strip().lower().partition(":")
+    if name not in _SORTS or direction not in ("", "asc", "desc"):
+        near = did_you_mean(name, _SORTS)
+        raise click.BadParameter(
+            f"{value!r} is nothing to sort by. {near}Write one of {', '.join(_SORTS)}, with :asc or :desc behind it.",
+            context,
+            option,
+        )
+    return name, direction == "desc" if direction else name not in ("user", "model", "provider")
+
+
+@command.command("show", cls=filters.Asking)
+@click.argument("query", nargs=-1, metavar="[QUERY | REF]")
+@filters.options
 @click.option(
     "--limit",
     type=click.IntRange(1, 1_000_000),
     default=50,
     show_default=True,
     metavar="N",
-    help="List the N latest requests.",
+    help="List N requests at most.",
 )
-@click.pass_context
-def show(context: click.Context, ref: str | None, as_json: bool, limit: int) -> None:
-    """List the latest requests, or open one.
+@click.option(
+    "--sort",
+    callback=_sort,
+    default="time",
+    show_default=True,
+    metavar="BY",
+    help="cost, duration, ttft, tokens, in, out, user, model, ...; cost:asc turns it round.",
+)
+@click.option("--columns", callback=_columns, metavar="A,B", help="Show these: id,time,user,cost, or names of --json.")
+@filters.zone_options
+@click.option("--width", type=click.IntRange(20, 10_000), metavar="N", help="Lay out for so many columns.")
+@click.option("--pager/--no-pager", default=True, help="Page what is longer than the screen.  [default: page]")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON: a list, or with REF one object.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
+def show(
+    query: tuple[str, ...],
+    limit: int,
+    sort: tuple[str, bool],
+    columns: list[tuple[str, str]] | None,
+    zone: str | None,
+    utc: bool,
+    width: int | None,
+    pager: bool,
+    as_json: bool,
+    as_csv: bool,
+    **given: Any,
+) -> None:
+    """List the latest requests, find some, or open one.
 
-    Without REF, the latest requests, newest first, in a table that fits the terminal. Times are local. A dash is an
-    unknown value (never zero), ~ an estimate. A wide terminal shows more columns.
+    Without arguments, the latest requests, newest first, in a table that fits the terminal. Times are local. A dash is
+    an unknown value (never zero), ~ an estimate. A wide terminal shows more columns.
+
+    With QUERY, those that fit: 'user:alice model:gpt-4* cost:>0.01 latency:>2s -status:200 "exact words" since:2h'.
+    Words are looked for in prompts and completions. See the README for all fields. Options say the same.
 
     With REF, that request: prompt, completion, timings, tokens and cost. REF is an id, the beginning of one as the
     table shows it, or `last`.
@@ -47,25 +130,59 @@ def show(context: click.Context, ref: str | None, as_json: bool, limit: int) -> 
     In a pipe, the table is one line a request, without colours and with every value whole, in columns two or more
     spaces apart. Names and units are then those of --json, and `-` is unknown.
     """
-    if ref is not None and context.get_parameter_source("limit") is not ParameterSource.DEFAULT:
-        raise click.UsageError("--limit is for the list, and REF opens one request: leave one of them out.")
-    from tracecli import browse
+    where = filters.zone_of(zone, utc)
+    if as_json and as_csv:
+        raise click.UsageError("--json and --csv are two formats: leave one of them out.")
+    if query == ("",):
+        raise ExchangeNotFound("an empty text is not an id", "Give an id, the beginning of one, or `last`.")
+    if len(query) == 1 and _REF.fullmatch(query[0]):
+        _only_ref(click.get_current_context())
+        _open(query[0], as_json=as_json, zone=where, width=width, pager=pager)
+        return
+    wanted = filters.asked(query, given)
+    from tracecli import finding
 
     home = config.home()
-    if ref is not None:
-        exchange = browse.open_exchange(home, ref)
-        if as_json:
-            output.json(exchange.as_json())
-        else:
-            output.opened(exchange)
-        return
-    rows = browse.latest(home, limit)
+    now = dt.datetime.now(dt.UTC)
+    found = finding.rows(home, wanted, now, where, sort=finding.Sort(*sort), limit=limit)
     if as_json:
-        output.json([row.as_json() for row in rows])
-    elif rows:
-        output.rows(rows, more=len(rows) == limit)
-    else:
+        names = [name for _, name in columns] if columns else list(Row.__struct_fields__)
+        told = [row.as_json() for row in found]
+        output.json([{name: one[name] for name in names} for one in told])
+    elif as_csv:
+        from tracecli.tables import columns as tables
+
+        output.csv(tables.csv_lines(found, [name for _, name in columns or []] or Row.__struct_fields__))
+    elif found:
+        latest = sort == ("time", True)
+        with output.layout(width=width, zone=where, pager=config.pager() if pager else None):
+            output.rows(found, columns, more=len(found) == limit, latest=latest)
+    elif wanted == EVERYTHING:
         output.say(_NOTHING_YET.format(home=home.root))
+    else:
+        output.say("No recorded request fits.")
+
+
+def _only_ref(context: click.Context) -> None:
+    """An option that would do nothing is refused."""
+    harmless = {"query", "as_json", "zone", "utc", "width", "pager"}
+    for option in context.command.params:
+        source = context.get_parameter_source(option.name or "")
+        if option.name not in harmless and source is ParameterSource.COMMANDLINE:
+            raise click.UsageError(
+                f"{option.opts[0]} is for the list, and REF opens one request: leave one of them out."
+            )
+
+
+def _open(ref: str, *, as_json: bool, zone: dt.tzinfo | None, width: int | None, pager: bool) -> None:
+    from tracecli import browse
+
+    exchange = browse.open_exchange(config.home(), ref)
+    if as_json:
+        output.json(exchange.as_json())
+        return
+    with output.layout(width=width, zone=zone, pager=config.pager() if pager else None):
+        output.opened(exchange)
 
 
 @command.command("repeats")

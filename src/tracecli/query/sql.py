@@ -48,6 +48,12 @@ def condition(
     return Condition(writer.condition(query, wanted=True), writer.parameters)
 
 
+def are_required(query: Query) -> bool:
+    """Whether all that fits holds every one of the query's words."""
+    parts = query.queries if isinstance(query, All) else (query,)
+    return all(isinstance(one, Term) or not contents(one) for one in parts)
+
+
 class _Writer:
     def __init__(self, now: dt.datetime, zone: dt.tzinfo | None, first: int, found: Mapping[Term, int] | None) -> None:
         self.now, self.zone, self.first, self.found = now, zone, first, found

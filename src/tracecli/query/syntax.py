@@ -150,6 +150,20 @@ def term(name: str, text: str) -> Query:
     return found
 
 
+def at_least(name: str, text: str) -> Query:
+    """What an option says that is the least value of a field. Raises QueryError, which points into `text`."""
+    parser = _Parser(text)
+    parser.only_text()
+    value = Value(text, "plain", 0, len(text))
+    parser.ordered(fields.FIELDS[name], value)
+    return Term(name, (Compared(">=", value),))
+
+
+def yes_or_no(name: str, *, wanted: bool) -> Query:
+    """What an option says that is there or not."""
+    return Term(name, (Is(Value("yes" if wanted else "no")),))
+
+
 def words(text: str) -> Query:
     """What holds exactly this text."""
     return Term("text", (Is(Value(text, "quoted")),))

@@ -57,7 +57,7 @@ class Listing:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         yield self._table(options.max_width)
         yield Text()
-        yield totals(self.rows, options.max_width, more=self.more)
+        yield Totals(self.rows, more=self.more)
 
     def _table(self, width: int) -> Table:
         for gap, columns in _LAYOUTS:
@@ -86,6 +86,16 @@ class Listing:
         for texts in zip(*cells, strict=True):
             table.add_row(*texts)
         return table
+
+
+class Totals:
+    """How many rows there are, and what they come to; `more`: there may be others."""
+
+    def __init__(self, rows: Sequence[Row], *, more: bool) -> None:
+        self.rows, self.more = rows, more
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield totals(self.rows, options.max_width, more=self.more)
 
 
 def shortened(wanted: list[int], floors: list[int | None], excess: int) -> list[int] | None:

@@ -1,0 +1,179 @@
+"""Words in what was said: the texts of prompts and completions, and where in them a term fits. Pure.
+
+A text is what a message says: its words, reasoning, the name and arguments of a tool call, a tool's result. What is
+not understood is one text, if it is text at all. Words fit whatever their case.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Literal, NamedTuple
+
+import re2  # type: ignore[import-untyped]
+
+from tracecli.exchange import Captured, Headers, Message
+from tracecli.query.syntax import Is, Term, Value
+from tracecli.understanding import understand
+from tracecli.wire.encodings import decode
+
+type Side = Literal["prompt", "completion"]
+
+
+class Text(NamedTuple):
+    """Something that was said: on which side, by whom, and what."""
+
+    side: Side
+    role: str
+    text: str
+
+
+class Match(NamedTuple):
+    """Where a term fits: in which text, from where to where."""
+
+    text: Text
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Looked:
+    """Which terms an exchange holds."""
+
+    id: str
+    matched: tuple[Term, ...]
+
+
+def look(captured: Captured, terms: Sequence[Term]) -> Looked:
+    """Which of the terms of contents an exchange holds."""
+    identifier = captured.exchange.id
+    open_terms = [term for term in terms if _may_hold(captured, term)]
+    if not open_terms:
+        return Looked(identifier, ())
+    said = list(texts(captured))
+    return Looked(identifier, tuple(term for term in open_terms if next(_matches(said, term), None) is not None))
+
+
+def matches(captured: Captured, terms: Sequence[Term]) -> Iterator[Match]:
+    """Every place where one of the terms fits, in the order in which it was said."""
+    said = list(texts(captured))
+    found = {match for term in terms for match in _matches(said, term)}
+    places = {id(one): number for number, one in enumerate(said)}
+    return iter(sorted(found, key=lambda match: (places[id(match.text)], match.start, match.end)))
+
+
+def texts(captured: Captured) -> Iterator[Text]:
+    """Everything that was said."""
+    exchange = captured.exchange
+    understood, _ = understand(exchange, captured.request_body, captured.response_body)
+    sides: list[tuple[Side, list[Message], Headers, bytes]] = [
+        ("prompt", understood.input_messages, exchange.request_headers, captured.request_body),
+        ("completion", understood.output_messages, exchange.response_headers, captured.response_body),
+    ]
+    for side, messages, headers, body in sides:
+        if messages:
+            for message in messages:
+                yield from (Text(side, _text(message.get("role")), text) for text in _said(message))
+        elif side == "completion" and understood.completion:
+            yield Text(side, "", understood.completion)
+        elif text := _plain(headers, body):
+            yield Text(side, "", text)
+
+
+def _said(message: Message) -> Iterator[str]:
+    parts = message.get("parts")
+    for part in parts if isinstance(parts, list) else [parts]:
+        if not isinstance(part, dict):
+            yield _text(part)
+            continue
+        match part.get("type"):
+            case "text" | "reasoning":
+                yield _text(part.get("content"))
+            case "tool_call":
+                yield f"{_text(part.get('name'))} {_text(part.get('arguments'))}".strip()
+            case "tool_call_response":
+                yield _text(part.get("response", part.get("result")))
+            case "blob":
+                pass
+            case _:
+                yield _text({name: value for name, value in part.items() if name != "type"})
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if value is None:
+        return ""
+    try:
+        return json.dumps(value, ensure_ascii=False, default=str)
+    except (ValueError, RecursionError):
+        return ""
+
+
+def _plain(headers: Headers, body: bytes) -> str:
+    encoding = next((value for name, value in headers if name.lower() == "content-encoding"), None)
+    plain, _ = decode(encoding, body)
+    return "" if b"\0" in plain[:1024] else plain.decode("utf-8", "replace")
+
+
+def _matches(said: Sequence[Text], term: Term) -> Iterator[Match]:
+    for choice in term.choices:
+        assert isinstance(choice, Is)  # noqa: S101 - contents have no order
+        pattern = _pattern(choice.value)
+        for one in said:
+            if term.name in ("text", one.side):
+                for found in pattern.finditer(one.text):
+                    if found.start() < found.end():
+                        yield Match(one, found.start(), found.end())
+
+
+@lru_cache(maxsize=64)
+def _pattern(value: Value) -> Any:
+    """What fits in a text: RE2, so that no text takes long."""
+    options = re2.Options()
+    options.log_errors = False
+    if value.form == "pattern":
+        return re2.compile(value.text, options)
+    options.case_sensitive = False
+    words = [value.text] if value.form == "quoted" else value.text.strip("*").split("*")
+    return re2.compile(r"\S*".join(map(re2.escape, words)), options)
+
+
+def _may_hold(captured: Captured, term: Term) -> bool:
+    """Whether the bytes can hold a term: false only if its texts were sent as JSON, in one piece, and do not."""
+    raw = [_raw_pattern(choice.value) for choice in term.choices if isinstance(choice, Is)]
+    sides = [
+        (captured.request_body, captured.exchange.request_headers),
+        (captured.response_body, captured.exchange.response_headers),
+    ]
+    if term.name != "text":
+        sides = sides[:1] if term.name == "prompt" else sides[1:]
+    for pattern in raw:
+        if pattern is None or any(not _is_json(headers) or pattern.search(body) for body, headers in sides if body):
+            return True
+    return False
+
+
+def _is_json(headers: Headers) -> bool:
+    kinds = {name.lower(): value.lower() for name, value in headers}
+    encoded = kinds.get("content-encoding", "identity") != "identity"
+    return not encoded and kinds.get("content-type", "").partition(";")[0].strip() == "application/json"
+
+
+@lru_cache(maxsize=64)
+def _raw_pattern(value: Value) -> Any:
+    """What bytes of JSON hold if a text of theirs fits; None: nothing can be said.
+
+    Letters of ASCII, digits and spaces stand for themselves; all else may be escaped, in JSON within JSON again.
+    """
+    if value.form == "pattern" or not re.search(r"[A-Za-z0-9]{2}", value.text):
+        return None
+    options = re2.Options()
+    options.log_errors = False
+    options.case_sensitive = False
+    options.encoding = re2.Options.Encoding.LATIN1
+    runs = re.findall(r"[A-Za-z0-9]+(?: +[A-Za-z0-9]+)*", value.text)
+    return re2.compile(re2.escape(max(runs, key=len)).encode(), options)
