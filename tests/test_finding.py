@@ -16,6 +16,7 @@ from tracecli.exchange import Captured
 from tracecli.finding import Sort
 from tracecli.query.syntax import parse
 from tracecli.spool import SpoolWriter
+from tracecli.store.selection import SORTS
 
 NOW = dt.datetime.fromtimestamp(START / 1e6 + 3600, dt.UTC)
 _TYPE = ("Content-Type", "application/json")
@@ -128,7 +129,7 @@ def test_order_and_limit(home: Home) -> None:
     assert _found(home, "", Sort("cost")) == "305421"
 
 
-@pytest.mark.parametrize("sort", finding.SORTS)
+@pytest.mark.parametrize("sort", SORTS)
 def test_every_order_works(home: Home, sort: str) -> None:
     """All that can be sorted by is a column of both."""
     for descending in (True, False):

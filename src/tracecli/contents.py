@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
-import re2  # type: ignore[import-untyped]
-
 from tracecli.exchange import Captured, Headers, Message
 from tracecli.query.syntax import Is, Term, Value
 from tracecli.understanding import understand
@@ -57,12 +55,9 @@ def look(captured: Captured, terms: Sequence[Term]) -> Looked:
     return Looked(identifier, tuple(term for term in open_terms if next(_matches(said, term), None) is not None))
 
 
-def matches(captured: Captured, terms: Sequence[Term]) -> Iterator[Match]:
-    """Every place where one of the terms fits, in the order in which it was said."""
-    said = list(texts(captured))
-    found = {match for term in terms for match in _matches(said, term)}
-    places = {id(one): number for number, one in enumerate(said)}
-    return iter(sorted(found, key=lambda match: (places[id(match.text)], match.start, match.end)))
+def matches(captured: Captured, term: Term) -> list[Match]:
+    """Every place where a term fits, in the order in which it was said."""
+    return list(_matches(list(texts(captured)), term)) if _may_hold(captured, term) else []
 
 
 def texts(captured: Captured) -> Iterator[Text]:
@@ -120,12 +115,11 @@ def _plain(headers: Headers, body: bytes) -> str:
 
 
 def _matches(said: Sequence[Text], term: Term) -> Iterator[Match]:
-    for choice in term.choices:
-        assert isinstance(choice, Is)  # noqa: S101 - contents have no order
-        pattern = _pattern(choice.value)
-        for one in said:
-            if term.name in ("text", one.side):
-                for found in pattern.finditer(one.text):
+    for one in said:
+        if term.name in ("text", one.side):
+            for choice in term.choices:
+                assert isinstance(choice, Is)  # noqa: S101 - contents have no order
+                for found in _pattern(choice.value).finditer(one.text):
                     if found.start() < found.end():
                         yield Match(one, found.start(), found.end())
 
@@ -133,6 +127,8 @@ def _matches(said: Sequence[Text], term: Term) -> Iterator[Match]:
 @lru_cache(maxsize=64)
 def _pattern(value: Value) -> Any:
     """What fits in a text: RE2, so that no text takes long."""
+    import re2  # type: ignore[import-untyped]  # 20 ms that only who looks for words pays
+
     options = re2.Options()
     options.log_errors = False
     if value.form == "pattern":
@@ -171,6 +167,8 @@ def _raw_pattern(value: Value) -> Any:
     """
     if value.form == "pattern" or not re.search(r"[A-Za-z0-9]{2}", value.text):
         return None
+    import re2
+
     options = re2.Options()
     options.log_errors = False
     options.case_sensitive = False

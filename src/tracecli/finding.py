@@ -14,14 +14,12 @@ from dataclasses import dataclass
 
 from tracecli import browse, walking
 from tracecli.config import Home
-from tracecli.contents import Looked, look
+from tracecli.contents import Looked, Match, look, matches
 from tracecli.exchange import Row
 from tracecli.query import sql
 from tracecli.query.syntax import EVERYTHING, Query, Term
 from tracecli.recorded import Recorded, record
-from tracecli.store.selection import SORTS, Condition, Selection, selection
-
-__all__ = ["SORTS", "Sort", "rows", "selected"]
+from tracecli.store.selection import Condition, Selection, selection
 
 
 @dataclass(frozen=True)
@@ -78,6 +76,38 @@ def selected(
         if looked_at is not None:  # what was stored since then was not looked at
             found.only(looked_at)
         yield found, sql.condition(query, now, zone, found=numbers)
+
+
+@dataclass(frozen=True)
+class Found:
+    """An exchange, and where in it the words are."""
+
+    row: Row
+    matches: list[Match]
+
+
+def search(home: Home, words: Term, query: Query, now: dt.datetime, zone: dt.tzinfo | None = None) -> Iterator[Found]:
+    """Exchanges that fit a query and hold words, newest first, each as soon as it was found.
+
+    The query is of metadata alone. Raises as `rows` does.
+    """
+    where = sql.condition(query, now, zone)
+    prices = browse.prices(home)
+    waiting = {
+        captured.exchange.id: (record(captured, prices), places)
+        for captured in browse.spooled(home)
+        if (places := matches(captured, words))
+    }
+    with selection(home, [recorded for recorded, _ in waiting.values()]) as found:
+        spooled = found.waiting_ids(where)
+        sizes = found.sizes(where)
+    for identifier in sorted(spooled, reverse=True):
+        recorded, places = waiting[identifier]
+        yield Found(recorded.row, places)
+    for batch in walking.batches(home, sizes):
+        for stored, captured in reversed(batch):
+            if captured is not None and (places := matches(captured, words)):
+                yield Found(stored.row, places)
 
 
 type _Matched = dict[Term, list[str]]

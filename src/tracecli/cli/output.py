@@ -42,10 +42,19 @@ def use_utf8() -> None:
 
 def json(value: Any) -> None:
     """Write `value` as JSON in ASCII: what would act on a terminal is escaped, and a number is never NaN."""
+    _json(value, 2)
+
+
+def json_line(value: Any) -> None:
+    """Write `value` as JSON on one line."""
+    _json(value, None)
+
+
+def _json(value: Any, indent: int | None) -> None:
     try:
-        text = json_module.dumps(value, indent=2, allow_nan=False)
+        text = json_module.dumps(value, indent=indent, allow_nan=False)
     except ValueError:
-        text = json_module.dumps(_finite(value), indent=2)
+        text = json_module.dumps(_finite(value), indent=indent)
     except RecursionError:  # Python 3.12 lays out in Python, and stops at a thousand lists in each other
         text = json_module.dumps(value)
     _write(text.replace("\x7f", "\\u007f") + "\n")

@@ -14,6 +14,7 @@ from tracecli.cli import filters, output
 from tracecli.cli.arguments import moment
 from tracecli.errors import ExchangeNotFound
 from tracecli.exchange import Row
+from tracecli.query import sql, syntax
 from tracecli.query.errors import did_you_mean
 from tracecli.query.syntax import EVERYTHING
 
@@ -183,6 +184,60 @@ def _open(ref: str, *, as_json: bool, zone: dt.tzinfo | None, width: int | None,
         return
     with output.layout(width=width, zone=zone, pager=config.pager() if pager else None):
         output.opened(exchange)
+
+
+@command.command("find", cls=filters.Asking)
+@click.argument("text")
+@click.argument("query", nargs=-1, metavar="[QUERY]")
+@click.option("--regex", is_flag=True, help="TEXT is a regular expression (RE2); (?i) at its beginning ignores case.")
+@click.option("--in", "side", type=click.Choice(["prompt", "completion"]), help="Look there only.")
+@filters.options
+@click.option("--limit", type=click.IntRange(1, 1_000_000), default=20, show_default=True, metavar="N")
+@filters.zone_options
+@click.option("--json", "as_json", is_flag=True, help="Print JSON Lines: one object a request.")
+def find(
+    text: str,
+    query: tuple[str, ...],
+    regex: bool,
+    side: str | None,
+    limit: int,
+    zone: str | None,
+    utc: bool,
+    as_json: bool,
+    **given: Any,
+) -> None:
+    """Look for words in prompts and completions.
+
+    Shows where they were said, newest first, as soon as they are found. Words fit whatever their case. QUERY and
+    options say where to look: 'user:alice since:7d'.
+
+    In a pipe, one line a match: id, side, role, and the words in their context.
+    """
+    from itertools import islice
+
+    where = filters.zone_of(zone, utc)
+    name = side or "text"
+    wanted = syntax.pattern(text, name) if regex else syntax.words(text, name)
+    if not text:
+        raise click.UsageError("TEXT is empty: write what to look for.")
+    within = filters.asked(query, given)
+    if words := sql.contents(within):
+        raise click.UsageError(f"TEXT comes first and alone, in quotes: {syntax.text_of(words[0])!r} is more of it.")
+    from tracecli import finding
+    from tracecli.tables import found as tables
+
+    now = dt.datetime.now(dt.UTC)
+    number = 0
+    for one in islice(finding.search(config.home(), wanted, within, now, where), limit):
+        number += 1
+        if as_json:
+            output.json_line(tables.as_json(one))
+        else:
+            output.listing(tables.found(one, now, where), tables.plain(one))
+    if not number:
+        output.say("Nothing was found.")
+    elif number == limit:
+        output.say(f"These are the latest {limit}; --limit shows more.")
 
 
 @command.command("repeats")

@@ -164,9 +164,16 @@ def yes_or_no(name: str, *, wanted: bool) -> Query:
     return Term(name, (Is(Value("yes" if wanted else "no")),))
 
 
-def words(text: str) -> Query:
-    """What holds exactly this text."""
-    return Term("text", (Is(Value(text, "quoted")),))
+def words(text: str, name: str = "text") -> Term:
+    """What holds exactly this text; `prompt` or `completion` instead of `text` is one side of it."""
+    return Term(name, (Is(Value(text, "quoted")),))
+
+
+def pattern(text: str, name: str = "text") -> Term:
+    """What fits a regular expression. Raises QueryError, which points at it."""
+    if problem := _pattern_problem(text):
+        raise QueryError(f"this is no regular expression of RE2: {problem}", "", text, 0, len(text))
+    return Term(name, (Is(Value(text, "pattern")),))
 
 
 def text_of(query: Query) -> str:

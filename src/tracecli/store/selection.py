@@ -91,6 +91,14 @@ class Selection:
         )
         return found.fetchall()
 
+    def waiting_ids(self, condition: Condition) -> list[str]:
+        """Those that fit and are still in the spool."""
+        if "waiting" not in self.tables:
+            return []
+        where, parameters = condition
+        found = self.connection.execute(f"SELECT id::VARCHAR FROM waiting WHERE {where}", parameters)  # noqa: S608 - ours
+        return [identifier for (identifier,) in found.fetchall()]
+
     def only(self, ids: Iterable[str]) -> None:
         """Leave out all others from now on."""
         self.connection.execute("CREATE TEMP TABLE looked_at AS SELECT unnest($1::UUID[]) AS id", [list(ids)])
