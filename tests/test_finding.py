@@ -14,9 +14,9 @@ from tracecli import finding
 from tracecli.config import Home
 from tracecli.exchange import Captured
 from tracecli.finding import Sort
+from tracecli.query.orders import SORTS
 from tracecli.query.syntax import parse
 from tracecli.spool import SpoolWriter
-from tracecli.store.selection import SORTS
 
 NOW = dt.datetime.fromtimestamp(START / 1e6 + 3600, dt.UTC)
 _TYPE = ("Content-Type", "application/json")

@@ -20,6 +20,7 @@ from tracecli.query import sql
 from tracecli.query.syntax import EVERYTHING, Query, Term
 from tracecli.recorded import Recorded, record
 from tracecli.store.selection import Condition, Selection, selection
+from tracecli.store.statistics import Group, grouped
 
 
 @dataclass(frozen=True)
@@ -139,3 +140,11 @@ def _looked(home: Home, sizes: Iterable[tuple[str, int]], terms: Sequence[Term])
         for _, captured in reversed(batch):
             if captured is not None:
                 yield look(captured, terms)
+
+
+def statistics(
+    home: Home, query: Query, by: Sequence[str], now: dt.datetime, zone: dt.tzinfo | None = None
+) -> list[Group]:
+    """Sums over what fits, as `store.statistics.grouped` makes them. Raises as `rows` does."""
+    with selected(home, query, now, zone) as (found, condition):
+        return grouped(found, condition, by, zone)

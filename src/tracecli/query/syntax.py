@@ -150,6 +150,11 @@ def term(name: str, text: str) -> Query:
     return found
 
 
+def named(name: str, text: str) -> Term:
+    """What has exactly this value, whatever is in it."""
+    return Term(name, (Is(Value(text, "quoted")),))
+
+
 def at_least(name: str, text: str) -> Query:
     """What an option says that is the least value of a field. Raises QueryError, which points into `text`."""
     parser = _Parser(text)
@@ -166,7 +171,7 @@ def yes_or_no(name: str, *, wanted: bool) -> Query:
 
 def words(text: str, name: str = "text") -> Term:
     """What holds exactly this text; `prompt` or `completion` instead of `text` is one side of it."""
-    return Term(name, (Is(Value(text, "quoted")),))
+    return named(name, text)
 
 
 def pattern(text: str, name: str = "text") -> Term:

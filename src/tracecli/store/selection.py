@@ -14,27 +14,12 @@ import msgspec
 
 from tracecli.config import Home
 from tracecli.exchange import Row
+from tracecli.query.orders import SORTS
 from tracecli.recorded import Recorded
 from tracecli.store import exchanges
 from tracecli.store.connection import MIGRATIONS, opened, without_pandas
 
 type Condition = tuple[str, list[Any]]
-
-SORTS = {
-    "time": "exchange.id",
-    "cost": "cost_usd",
-    "duration": "duration_ms",
-    "ttft": "ttft_ms",
-    "ttfb": "ttfb_ms",
-    "tokens": "coalesce(input_tokens::HUGEINT + output_tokens, input_tokens, output_tokens)",
-    "in": "input_tokens",
-    "out": "output_tokens",
-    "user": '"user"',
-    "model": "coalesce(request_model, response_model)",
-    "provider": "provider",
-    "status": "status",
-}
-"""What can be sorted by, and its SQL."""
 
 _WAITING = (*exchanges.ROW_COLUMNS, "tools", "lane", "reason", "cost_detail", "cache_detail")
 
