@@ -71,14 +71,15 @@ def texts(captured: Captured) -> Iterator[Text]:
     for side, messages, headers, body in sides:
         if messages:
             for message in messages:
-                yield from (Text(side, _text(message.get("role")), text) for text in _said(message))
+                yield from (Text(side, _text(message.get("role")), text) for text in said_in(message))
         elif side == "completion" and understood.completion:
             yield Text(side, "", understood.completion)
         elif text := _plain(headers, body):
             yield Text(side, "", text)
 
 
-def _said(message: Message) -> Iterator[str]:
+def said_in(message: Message) -> Iterator[str]:
+    """The texts of one message."""
     parts = message.get("parts")
     for part in parts if isinstance(parts, list) else [parts]:
         if not isinstance(part, dict):

@@ -14,7 +14,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -127,6 +127,14 @@ def opened(exchange: Opened) -> None:
     _show(_console(), parts(exchange, _layout.zone))
 
 
+def gap() -> None:
+    """Write an empty line with a rule where the reader has a terminal."""
+    from rich.rule import Rule
+
+    console = _console()
+    _show(console, ["", Rule(style="dim"), ""] if console.is_terminal else ["", ""])
+
+
 def prices(found: Sequence[ListedPrice], source: str) -> None:
     """Write prices as a table, or in a pipe as one line each. `source` says where they are from."""
     from tracecli.tables.prices import listing, plain
@@ -157,6 +165,20 @@ def listing(people: Iterable[RenderableType], lines: Iterable[str]) -> None:
         _show(console, people)
     else:
         _write("".join(f"{line}\n" for line in lines))
+
+
+def data(value: bytes) -> None:
+    """Write bytes as they are; on a terminal, what would act on it is escaped.
+
+    Raises TracecliError if they are no text and there is a terminal.
+    """
+    if sys.stdout is not None and sys.stdout.isatty():
+        try:
+            _write(visible.lines(value.decode()))
+        except UnicodeDecodeError:
+            raise TracecliError("this is no text", "Send it to a file or a pipe.") from None
+    elif sys.stdout is not None:
+        _written(lambda: sys.stdout.buffer.write(value))
 
 
 def say(text: str) -> None:
@@ -203,8 +225,12 @@ def _write(text: str) -> None:
     if _pages is not None:
         _pages.write(text)
         return
+    _written(lambda: sys.stdout.write(text))
+
+
+def _written(write: Callable[[], object]) -> None:
     try:
-        sys.stdout.write(text)
+        write()
         sys.stdout.flush()
     except BrokenPipeError:
         _abandon()

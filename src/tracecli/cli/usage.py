@@ -99,6 +99,15 @@ def _sort(context: click.Context, option: click.Parameter, value: str) -> tuple[
     help="cost, duration, ttft, tokens, in, out, user, model, ...; cost:asc turns it round.",
 )
 @click.option("--columns", callback=_columns, metavar="A,B", help="Show these: id,time,user,cost, or names of --json.")
+@click.option(
+    "--part",
+    type=click.Choice(["request", "response", "prompt", "completion"]),
+    help="Of REF: write this part alone, a body without its content encoding.",
+)
+@click.option("--raw", is_flag=True, help="Of REF: write heads and bodies as they were; with --part that body.")
+@click.option("--curl", "as_curl", is_flag=True, help="Of REF: write it as a call of curl, without its secret.")
+@click.option("--python", "as_python", is_flag=True, help="Of REF: write it as a program, without its secret.")
+@click.option("--follow-session", is_flag=True, help="Of REF: open all of its session, oldest first.")
 @filters.zone_options
 @click.option("--width", type=click.IntRange(20, 10_000), metavar="N", help="Lay out for so many columns.")
 @click.option("--pager/--no-pager", default=True, help="Page what is longer than the screen.  [default: page]")
@@ -109,6 +118,11 @@ def show(
     limit: int,
     sort: tuple[str, bool],
     columns: list[tuple[str, str]] | None,
+    part: str | None,
+    raw: bool,
+    as_curl: bool,
+    as_python: bool,
+    follow_session: bool,
     zone: str | None,
     utc: bool,
     width: int | None,
@@ -138,8 +152,18 @@ def show(
         raise ExchangeNotFound("an empty text is not an id", "Give an id, the beginning of one, or `last`.")
     if len(query) == 1 and _REF.fullmatch(query[0]):
         _only_ref(click.get_current_context())
-        _open(query[0], as_json=as_json, zone=where, width=width, pager=pager)
+        if sum((as_json, as_curl, as_python, bool(part or raw), follow_session and not as_json)) > 1:
+            raise click.UsageError("--json, --curl, --python, --part and --follow-session exclude each other.")
+        if part or raw:
+            _write_part(query[0], part, raw=raw)
+        elif as_curl or as_python:
+            _write_call(query[0], as_curl=as_curl)
+        else:
+            with output.layout(width=width, zone=where, pager=config.pager() if pager else None):
+                _open(query[0], as_json=as_json, session=follow_session)
         return
+    if part or raw or as_curl or as_python or follow_session:
+        raise click.UsageError("--part, --raw, --curl, --python and --follow-session need a REF: an id, or `last`.")
     wanted = filters.asked(query, given)
     from tracecli import finding
 
@@ -164,9 +188,12 @@ def show(
         output.say("No recorded request fits.")
 
 
+_HOW = {"as_json", "zone", "utc", "width", "pager"}
+
+
 def _only_ref(context: click.Context) -> None:
     """An option that would do nothing is refused."""
-    harmless = {"query", "as_json", "zone", "utc", "width", "pager"}
+    harmless = {"query", "part", "raw", "as_curl", "as_python", "follow_session"} | _HOW
     for option in context.command.params:
         source = context.get_parameter_source(option.name or "")
         if option.name not in harmless and source is ParameterSource.COMMANDLINE:
@@ -175,15 +202,57 @@ def _only_ref(context: click.Context) -> None:
             )
 
 
-def _open(ref: str, *, as_json: bool, zone: dt.tzinfo | None, width: int | None, pager: bool) -> None:
-    from tracecli import browse
+def _open(ref: str, *, as_json: bool, session: bool) -> None:
+    from tracecli import browse, finding
 
-    exchange = browse.open_exchange(config.home(), ref)
-    if as_json:
-        output.json(exchange.as_json())
-        return
-    with output.layout(width=width, zone=zone, pager=config.pager() if pager else None):
-        output.opened(exchange)
+    home = config.home()
+    found = [browse.open_exchange(home, ref)]
+    if session:
+        if (name := found[0].row.session) is None:
+            raise ExchangeNotFound(f"{found[0].row.id} is of no session", "Its client sent no session id.")
+        wanted = syntax.named("session", name)
+        rows = finding.rows(
+            home, wanted, dt.datetime.now(dt.UTC), sort=finding.Sort("time", descending=False), limit=_LONGEST_SESSION
+        )
+        if as_json:
+            output.json([browse.open_exchange(home, row.id).as_json() for row in rows])
+            return
+        for row in rows:
+            output.opened(browse.open_exchange(home, row.id))
+            output.gap()
+    elif as_json:
+        output.json(found[0].as_json())
+    else:
+        output.opened(found[0])
+
+
+_LONGEST_SESSION = 1000
+
+
+def _write_part(ref: str, part: str | None, *, raw: bool) -> None:
+    from tracecli import browse, parts
+
+    if raw and part in ("prompt", "completion"):
+        raise click.UsageError("--raw is of bodies: --part request or --part response.")
+    home = config.home()
+    if raw:
+        _, captured = browse.find(home, ref)
+        output.data(parts.raw(captured, part))
+    else:
+        assert part is not None  # noqa: S101 - one of the two was given
+        output.data(parts.part(browse.open_exchange(home, ref), part))
+
+
+def _write_call(ref: str, *, as_curl: bool) -> None:
+    from tracecli import browse, calls
+
+    opened = browse.open_exchange(config.home(), ref)
+    try:
+        call = calls.curl(opened) if as_curl else calls.python(opened)
+    except ValueError as error:
+        raise ExchangeNotFound(f"{opened.row.id} cannot be made again: {error}", "") from None
+    output.data(call.encode())
+    output.say(f"Set {calls.variable_of(opened.row.provider)}: the record does not hold the secret.")
 
 
 @command.command("find", cls=filters.Asking)
