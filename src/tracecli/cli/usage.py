@@ -309,6 +309,29 @@ def find(
         output.say(f"These are the latest {limit}; --limit shows more.")
 
 
+@command.command("tail", cls=filters.Asking)
+@click.argument("query", nargs=-1, metavar="[QUERY]")
+@filters.options
+@click.option("--limit", type=click.IntRange(0, 1000), default=10, show_default=True, metavar="N", help="Begin with N.")
+@filters.zone_options
+@click.option("--json", "as_json", is_flag=True, help="Print JSON Lines: one object a request.")
+def tail(query: tuple[str, ...], limit: int, zone: str | None, utc: bool, as_json: bool, **given: Any) -> None:
+    """Follow requests as they end, until Ctrl-C.
+
+    QUERY and options say which. In a pipe, one line a request: the columns of `usage show`.
+    """
+    where = filters.zone_of(zone, utc)
+    wanted = filters.asked(query, given)
+    from tracecli import following
+    from tracecli.tables import tail as tables
+
+    for row in following.follow(config.home(), wanted, where, limit):
+        if as_json:
+            output.json_line(row.as_json())
+        else:
+            output.listing([tables.Ended(row, where)], [tables.plain(row, where)])
+
+
 def _by(context: click.Context, option: click.Parameter, value: str) -> list[str]:
     """What to group by."""
     chosen = list(dict.fromkeys(name.strip().lower() for name in value.split(",")))

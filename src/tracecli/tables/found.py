@@ -12,6 +12,7 @@ from rich.text import Text
 from tracecli.contents import Match
 from tracecli.finding import Found
 from tracecli.tables import values
+from tracecli.tables.grid import Line
 from tracecli.tables.listing import model
 from tracecli.tables.visible import line
 
@@ -25,15 +26,11 @@ def found(one: Found, now: dt.datetime, zone: dt.tzinfo | None = None) -> Iterat
     """An exchange and its first matches, for a terminal."""
     row = one.row
     facts = (values.moment(row.started_at, now, zone), row.user, model(row) or values.UNKNOWN)
-    yield Text.assemble(
-        (line(row.id), "cyan"), *(f"  {line(fact)}" for fact in facts), no_wrap=True, overflow="ellipsis"
-    )
+    yield Line(Text.assemble((line(row.id), "cyan"), *(f"  {line(fact)}" for fact in facts)))
     for match in one.matches[:SHOWN]:
         before, words, after = around(match)
         who = match.text.role or match.text.side
-        yield Text.assemble(
-            (f"  {line(who)}: ", "dim"), before, (words, "bold yellow"), after, no_wrap=True, overflow="ellipsis"
-        )
+        yield Line(Text.assemble((f"  {line(who)}: ", "dim"), before, (words, "bold yellow"), after))
     if (left := len(one.matches) - SHOWN) > 0:
         yield Text(f"  and {left:,} more", "dim")
     yield Text()
