@@ -332,6 +332,60 @@ def tail(query: tuple[str, ...], limit: int, zone: str | None, utc: bool, as_jso
             output.listing([tables.Ended(row, where)], [tables.plain(row, where)])
 
 
+@command.command("sessions", cls=filters.Asking)
+@click.argument("query", nargs=-1, metavar="[QUERY]")
+@filters.options
+@click.option("--limit", type=click.IntRange(1, 100_000), default=30, show_default=True, metavar="N")
+@click.option("--infer/--no-infer", default=True, help="Find those without an id by their messages.  [default: infer]")
+@filters.zone_options
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def sessions(
+    query: tuple[str, ...], limit: int, infer: bool, zone: str | None, utc: bool, as_json: bool, **given: Any
+) -> None:
+    """List agent runs and conversations.
+
+    A session has the id that its client sent. Where it sent none, requests belong together that begin with the messages
+    of an earlier one; such a session is called ~ and the id of its first request. So are the latest 2,000 looked at.
+    """
+    where = filters.zone_of(zone, utc)
+    wanted = filters.asked(query, given)
+    from tracecli import conversations
+
+    now = dt.datetime.now(dt.UTC)
+    found = conversations.sessions(config.home(), wanted, now, where, limit, infer=infer)
+    if as_json:
+        output.json([one.as_json() for one in found])
+        return
+    if not found:
+        output.say("No session fits.")
+        return
+    from tracecli.tables import sessions as tables
+
+    output.listing(tables.sessions(found, now, where), tables.sessions_plain(found))
+
+
+@command.command("session")
+@click.argument("name", metavar="ID")
+@filters.zone_options
+@click.option("--json", "as_json", is_flag=True, help="Print JSON: a list of requests.")
+def session(name: str, zone: str | None, utc: bool, as_json: bool) -> None:
+    """Show a session as a timeline.
+
+    ID is what `usage sessions` lists, or the id of one of its requests.
+    """
+    from tracecli import conversations
+
+    where = filters.zone_of(zone, utc)
+    now = dt.datetime.now(dt.UTC)
+    found = conversations.session(config.home(), name, now)
+    if as_json:
+        output.json([row.as_json() for row in found])
+        return
+    from tracecli.tables import sessions as tables
+
+    output.listing(tables.timeline(found, now, where), tables.plain(found, where))
+
+
 def _by(context: click.Context, option: click.Parameter, value: str) -> list[str]:
     """What to group by."""
     chosen = list(dict.fromkeys(name.strip().lower() for name in value.split(",")))
