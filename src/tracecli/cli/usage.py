@@ -386,6 +386,28 @@ def session(name: str, zone: str | None, utc: bool, as_json: bool) -> None:
     output.listing(tables.timeline(found, now, where), tables.plain(found, where))
 
 
+@command.command("diff")
+@click.argument("first", metavar="A")
+@click.argument("second", metavar="B")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def diff(first: str, second: str, as_json: bool) -> None:
+    """Compare two requests: settings, messages, answers, and what they cost.
+
+    Messages are aligned, and the first difference is marked. A and B are ids, the beginnings of them, or `last`. In a
+    pipe it is a diff: lines of A begin with -, those of B with +.
+    """
+    from tracecli import browse, comparing
+
+    home = config.home()
+    found = comparing.compare(browse.open_exchange(home, first), browse.open_exchange(home, second))
+    if as_json:
+        output.json(found.as_json())
+        return
+    from tracecli.tables import compared as tables
+
+    output.listing(tables.compared(found), tables.plain(found))
+
+
 def _by(context: click.Context, option: click.Parameter, value: str) -> list[str]:
     """What to group by."""
     chosen = list(dict.fromkeys(name.strip().lower() for name in value.split(",")))
