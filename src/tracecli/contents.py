@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 from typing import Any, Literal, NamedTuple
 
 from tracecli.exchange import Captured, Headers, Message
@@ -140,24 +141,74 @@ def _pattern(value: Value) -> Any:
 
 
 def _may_hold(captured: Captured, term: Term) -> bool:
-    """Whether the bytes can hold a term: false only if its texts were sent as JSON, in one piece, and do not."""
-    raw = [_raw_pattern(choice.value) for choice in term.choices if isinstance(choice, Is)]
+    """Whether the bytes can hold a term: false only if they are of a form whose texts are easily found, and do not."""
     sides = [
         (captured.request_body, captured.exchange.request_headers),
         (captured.response_body, captured.exchange.response_headers),
     ]
     if term.name != "text":
         sides = sides[:1] if term.name == "prompt" else sides[1:]
-    for pattern in raw:
-        if pattern is None or any(not _is_json(headers) or pattern.search(body) for body, headers in sides if body):
+    patterns = [_raw_pattern(choice.value) for choice in term.choices if isinstance(choice, Is)]
+    if None in patterns:
+        return True
+    for body, headers in sides:
+        texts = _raw_texts(headers, body)
+        if texts is None or any(pattern.search(text) for text in texts for pattern in patterns):
             return True
     return False
 
 
-def _is_json(headers: Headers) -> bool:
-    kinds = {name.lower(): value.lower() for name, value in headers}
-    encoded = kinds.get("content-encoding", "identity") != "identity"
-    return not encoded and kinds.get("content-type", "").partition(";")[0].strip() == "application/json"
+def _raw_texts(headers: Headers, body: bytes) -> list[bytes] | None:
+    """Bytes in which all texts of a body are, with the escapes of JSON; None: nobody knows."""
+    if not body:
+        return []
+    named = {name.lower(): value.lower() for name, value in headers}
+    plain, error = decode(named.get("content-encoding"), body)
+    if error:
+        return None
+    match named.get("content-type", "").partition(";")[0].strip():
+        case "application/json":
+            return [plain]
+        case "text/event-stream" | "application/x-ndjson" | "application/jsonl":
+            return _of_stream(plain)
+    return None
+
+
+# Members of objects whose values are strings; what only names things is passed over.
+_MEMBER = re.compile(
+    rb'"(?!(?:id|object|model|role|type|event_id|item_id|response_id|system_fingerprint|service_tier|obfuscation)")'
+    rb'(\w{1,40}+)"\s*+:\s*+"((?:[^"\\]++|\\.)*+)"',
+    re.DOTALL,
+)
+_LOOKED_AT = 40
+"""Members at the beginning of a stream."""
+_SEVERAL = re.compile(rb'"index"\s*:\s*[1-9]')
+
+
+def _of_stream(body: bytes) -> list[bytes] | None:
+    """The pieces of a stream put together, those of each name by themselves; None if several answers take turns."""
+    if _SEVERAL.search(body) and b'"content_block' not in body:  # Anthropic numbers blocks, one after the other
+        return None
+    between = _between_pieces(body)
+    joined = body.replace(between, b"") if between else body
+    pieces: dict[bytes, list[bytes]] = {}
+    for name, value in _MEMBER.findall(joined):
+        pieces.setdefault(name, []).append(value)
+    return [b"".join(values) for values in pieces.values()]
+
+
+def _between_pieces(body: bytes) -> bytes | None:
+    """What is between two pieces of the stream: mostly the same bytes all along, so that one call takes them out.
+
+    From a quote that ends a string to one that begins another: no string holds that.
+    """
+    last: dict[bytes, list[re.Match[bytes]]] = {}
+    for found in islice(_MEMBER.finditer(body), _LOOKED_AT):
+        places = last.setdefault(found[1], [])
+        places.append(found)
+        if len(places) == 3:
+            return body[places[1].end() - 1 : places[2].start(2)]
+    return None
 
 
 @lru_cache(maxsize=64)
