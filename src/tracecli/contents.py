@@ -187,17 +187,18 @@ _SEVERAL = re.compile(rb'"index"\s*:\s*[1-9]')
 
 def _of_stream(body: bytes) -> list[bytes] | None:
     """The pieces of a stream put together, those of each name by themselves; None if several answers take turns."""
-    if _SEVERAL.search(body) and b'"content_block' not in body:  # Anthropic numbers blocks, one after the other
-        return None
     between = _between_pieces(body)
     joined = body.replace(between, b"") if between else body
+    several = _SEVERAL.search(between) or _SEVERAL.search(joined)
+    if several and b'"content_block' not in joined:  # Anthropic numbers blocks, which come one after the other
+        return None
     pieces: dict[bytes, list[bytes]] = {}
     for name, value in _MEMBER.findall(joined):
         pieces.setdefault(name, []).append(value)
     return [b"".join(values) for values in pieces.values()]
 
 
-def _between_pieces(body: bytes) -> bytes | None:
+def _between_pieces(body: bytes) -> bytes:
     """What is between two pieces of the stream: mostly the same bytes all along, so that one call takes them out.
 
     From a quote that ends a string to one that begins another: no string holds that.
@@ -208,7 +209,7 @@ def _between_pieces(body: bytes) -> bytes | None:
         places.append(found)
         if len(places) == 3:
             return body[places[1].end() - 1 : places[2].start(2)]
-    return None
+    return b""
 
 
 @lru_cache(maxsize=64)
