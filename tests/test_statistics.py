@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from tests.support.chats import COST, START, answered, asked, call, store
-from tests.test_finding import EXCHANGES, NOW
+from tests.test_finding import EXCHANGES, NOW, store_unestimated
 from tracecli import finding
 from tracecli.cli.main import run
 from tracecli.config import Home
@@ -26,7 +26,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
     """Half of the exchanges in the store, half in the spool."""
     home = Home(tmp_path_factory.mktemp("statistics") / "home")
     home.prepare()
-    store(home, *EXCHANGES[:3])
+    store_unestimated(home, *EXCHANGES[:3])
     writer = SpoolWriter(home.spool)
     assert all(writer.append(one) for one in EXCHANGES[3:])
     writer.close()
