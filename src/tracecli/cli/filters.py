@@ -52,7 +52,12 @@ def _takes_value(option: click.Option) -> bool:
 def options[**P, R](command: Callable[P, R]) -> Callable[P, R]:
     """The options that are terms of a query, as keyword arguments for `asked`."""
     made: list[Callable[[Callable[P, R]], Callable[P, R]]] = [
-        click.option(f"--{name}", metavar=name.upper(), multiple=True, help=f"{FIELDS[name].help.capitalize()}.")
+        click.option(
+            f"--{name}",
+            metavar=name.upper(),
+            multiple=True,
+            help=_sentence(FIELDS[name].help),
+        )
         for name in (*_VALUES, *_MORE)
     ]
     made += [
@@ -67,6 +72,10 @@ def options[**P, R](command: Callable[P, R]) -> Callable[P, R]:
     for option in reversed(made):
         command = option(command)
     return command
+
+
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."
 
 
 def zone_options[**P, R](command: Callable[P, R]) -> Callable[P, R]:
