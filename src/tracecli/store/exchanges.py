@@ -100,11 +100,11 @@ def _captured(recorded: Recorded) -> str | None:
 
 
 _RECORDED_COLUMNS: dict[str, tuple[str, Callable[[Recorded], Any]]] = {
+    "tools": ("VARCHAR[]", lambda recorded: recorded.tools),
     "cost_detail": ("VARCHAR", lambda recorded: recorded.cost_detail),
     "cost_basis": ("VARCHAR", lambda recorded: recorded.basis and msgspec.json.encode(recorded.basis).decode()),
     "captured": ("VARCHAR", _captured),
     "asked_hash": ("BLOB", lambda recorded: recorded.asked_hash and recorded.asked_hash.hex()),
-    "tools": ("VARCHAR[]", lambda recorded: recorded.tools),
 }
 # As text and numbers: a TIMESTAMPTZ as a Python object would need pytz.
 _READ_AS = {
