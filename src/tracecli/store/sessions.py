@@ -41,13 +41,18 @@ class Session:
 def named(found: Selection, condition: Condition, limit: int) -> list[Session]:
     """The sessions of what fits, the one that went on last first."""
     where, parameters = condition
+    # The sums of those that are listed alone: to hold users and models of all takes much memory.
+    latest = (
+        f"SELECT session FROM {found.table()} WHERE session IS NOT NULL AND {where}"  # noqa: S608 - text of ours only
+        f" GROUP BY session ORDER BY max(started_at) DESC, session LIMIT {int(limit)}"
+    )
     rows = found.connection.execute(
         'SELECT session, list(DISTINCT "user"), list(DISTINCT coalesce(request_model, response_model)),'  # noqa: S608
         " epoch_us(min(started_at)), max(epoch_us(started_at) + least(duration_ms, 1e12) * 1000)::BIGINT AS ended,"
         f" count(*), count(*) FILTER ({ERRORS}), coalesce(sum(input_tokens), 0)::VARCHAR,"
         " coalesce(sum(output_tokens), 0)::VARCHAR, coalesce(sum(cost_usd), 0), count(*) FILTER (cost_usd IS NULL)"
-        f" FROM {found.table()} WHERE session IS NOT NULL AND {where}"
-        f" GROUP BY session ORDER BY ended DESC, session LIMIT {int(limit)}",
+        f" FROM {found.table()} WHERE session IN ({latest}) AND {where}"
+        " GROUP BY session ORDER BY ended DESC, session",
         parameters,
     )
     return [
