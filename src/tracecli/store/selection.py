@@ -24,6 +24,9 @@ type Condition = tuple[str, list[Any]]
 _WAITING = (*exchanges.ROW_COLUMNS, "tools", "lane", "reason", "cost_detail", "cache_detail")
 
 
+_FEW = 10_000
+
+
 class Selection:
     """All exchanges there are this moment. Others wait while it is open: use it for moments."""
 
@@ -57,7 +60,8 @@ class Selection:
         order = f"ORDER BY {SORTS[sort]} {direction} NULLS LAST, exchange.id DESC LIMIT {int(limit)}"
         if sort == "time":
             order = f"ORDER BY exchange.id {direction} LIMIT {int(limit)}"
-        # Each table by itself: the database then reads whole rows only of those that it lists.
+        # Each table by itself, and no more than so many: the database then reads whole rows only of those it lists.
+        self.connection.execute(f"SET late_materialization_max_rows = {min(int(limit), _FEW)}")
         parts = [
             f"(SELECT * FROM {table} AS exchange WHERE {self.filter} AND {where} {order})"  # noqa: S608 - ours
             for table in self.tables
