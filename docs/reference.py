@@ -16,6 +16,7 @@ from tracecli import errors
 from tracecli.cli.main import EXIT_CODES, cli
 from tracecli.exchange import Row
 from tracecli.providers import hosts as provider_hosts
+from tracecli.query.fields import FIELDS
 from tracecli.store.connection import MIGRATIONS
 
 SOURCE = Path(errors.__file__).parent
@@ -25,6 +26,13 @@ COMMANDS = (
     ("proxy", "status"),
     ("demo",),
     ("usage", "show"),
+    ("usage", "find"),
+    ("usage", "tail"),
+    ("usage", "stats"),
+    ("usage", "sessions"),
+    ("usage", "session"),
+    ("usage", "diff"),
+    ("usage", "me"),
     ("usage", "repeats"),
     ("policy",),
     ("policy", "set"),
@@ -132,6 +140,31 @@ def _default(value: ast.expr) -> str:
 
 def _docstring(node: ast.stmt) -> str:
     return str(ast.literal_eval(node.value)) if isinstance(node, ast.Expr) else ""
+
+
+def query_fields() -> str:
+    """The fields that a query can ask for."""
+    examples = {
+        "word": "`{0}:name`, `{0}:na*`",
+        "words": '`{0}:word`, `{0}:"two words"`',
+        "list": "`{0}:name`, `{0}:na*`",
+        "choice": "",
+        "status": "`{0}:200`, `{0}:4xx`, `{0}:>=400`",
+        "truth": "`{0}:yes`, `{0}:no`",
+        "money": "`{0}:>0.01`, `{0}:1..5`",
+        "count": "`{0}:>10k`, `{0}:..500`",
+        "duration": "`{0}:>2s`, `{0}:150ms..1s`",
+        "since": "`{0}:2h`, `{0}:2026-11-01`",
+        "until": "`{0}:1d`, `{0}:2026-11-01T14:30`",
+        "id": "`{0}:01a2035b`",
+        "content": '`{0}:word`, `{0}:"two words"`, `{0}:/[Rr]eg(ex)?/`',
+    }
+    rows = ["| field | what it is | as | also called |", "| --- | --- | --- | --- |"]
+    for field in FIELDS.values():
+        example = examples[field.kind].format(field.name) or ", ".join(f"`{choice}`" for choice in field.choices)
+        others = ", ".join(f"`{alias}`" for alias in field.aliases)
+        rows.append(f"| `{field.name}` | {_cell(field.help)} | {_cell(example)} | {others} |")
+    return "\n".join(rows) + "\n"
 
 
 def hosts() -> str:

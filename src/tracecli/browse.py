@@ -34,7 +34,7 @@ def latest(home: Home, limit: int) -> list[Row]:
 
     Raises StoreBusy, NewerDatabase or HomeError if the home or its database cannot be read.
     """
-    waiting = {one.exchange.id: one for one in heapq.nlargest(limit, _spooled(home), key=lambda one: one.exchange.id)}
+    waiting = {one.exchange.id: one for one in heapq.nlargest(limit, spooled(home), key=lambda one: one.exchange.id)}
     try:
         with opened(home) as connection:
             stored = exchanges.latest(connection, limit)
@@ -42,8 +42,8 @@ def latest(home: Home, limit: int) -> list[Row]:
     except FileNotFoundError:
         stored, known = [], set()
     newest = sorted(waiting.keys() - known, reverse=True)
-    prices = _prices(home)
-    rows = stored + [record(waiting[identifier], prices).row for identifier in newest]
+    table = prices(home)
+    rows = stored + [record(waiting[identifier], table).row for identifier in newest]
     return sorted(rows, key=lambda row: row.id, reverse=True)[:limit]
 
 
@@ -58,7 +58,7 @@ def open_exchange(home: Home, reference: str) -> Opened:
 def find(home: Home, reference: str) -> tuple[Recorded, Captured]:
     """One exchange as it was captured, and as it was understood. Raises as `open_exchange` does."""
     prefix = _prefix(home, reference.strip().lower())
-    waiting = {one.exchange.id: one for one in _spooled(home) if one.exchange.id.startswith(prefix)}
+    waiting = {one.exchange.id: one for one in spooled(home) if one.exchange.id.startswith(prefix)}
     identifier = _only(prefix, waiting.keys() | _stored_ids(home, prefix))
     for _ in range(_TRIES):
         try:
@@ -68,7 +68,7 @@ def find(home: Home, reference: str) -> tuple[Recorded, Captured]:
         except FileNotFoundError:
             stored, places = None, []
         if stored is None:
-            return record(waiting[identifier], _prices(home)), waiting[identifier]
+            return record(waiting[identifier], prices(home)), waiting[identifier]
         try:
             found = bodies.read(home, places, [identifier]) if stored.exchange.traced else {}
         except FileNotFoundError:
@@ -80,7 +80,8 @@ def find(home: Home, reference: str) -> tuple[Recorded, Captured]:
     )
 
 
-def _spooled(home: Home) -> Iterator[Captured]:
+def spooled(home: Home) -> Iterator[Captured]:
+    """What is in the spool, some of it perhaps stored too; read it before the store. Raises HomeError."""
     try:
         for segment in spool.segments(home.spool):
             try:
@@ -95,7 +96,7 @@ def _spooled(home: Home) -> Iterator[Captured]:
         ) from error
 
 
-def _prices(home: Home) -> PriceList:
+def prices(home: Home) -> PriceList:
     """What ingest will price by."""
     return price_file.load_or_say(config.policy_folder(home))
 

@@ -3,12 +3,14 @@
 `TRACECLI_HOME`      the folder of all state (default `~/.tracecli`)
 `TRACECLI_POLICIES`  the policy folder (default: `policies/` of the checkout tracecli runs from, else of the home)
 `TRACECLI_HOSTS`     more hosts to intercept, separated by commas, as the option `tracecli_hosts` takes them
+`PAGER`              what shows a long list on a terminal (default `less -R`); empty or `cat`: nothing
 `TIKTOKEN_CACHE_DIR` where tiktoken keeps its vocabularies, for estimates
 """
 
 from __future__ import annotations
 
 import os
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -138,6 +140,14 @@ def policy_folder(state: Home, folder: str | Path | None = None) -> Path:
 def extra_hosts() -> list[str]:
     """The hosts that `TRACECLI_HOSTS` adds."""
     return [entry.strip() for entry in os.environ.get("TRACECLI_HOSTS", "").split(",") if entry.strip()]
+
+
+def pager() -> list[str] | None:
+    """The program that shows what is longer than the screen, and its arguments; None: none is wanted."""
+    command = shlex.split(os.environ.get("PAGER", "less"))
+    if command == ["less"] and not os.environ.get("LESS"):
+        command.append("-R")  # colours
+    return None if command in ([], ["cat"]) else command
 
 
 def vocabulary_folder() -> Path | None:

@@ -1,6 +1,7 @@
 """The one error tree; the command line turns each into one sentence and an exit code.
 
     TracecliError
+    ├── QueryError         2  a query cannot be understood (in query/errors.py)
     ├── ConfigError        3  an option, a policy file or a setting is wrong
     ├── ExchangeNotFound   4  no recorded exchange matches
     │   └── AmbiguousId    4  several do

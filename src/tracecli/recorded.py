@@ -40,6 +40,8 @@ class Recorded(msgspec.Struct, frozen=True):
     """None: recorded before it was kept."""
     asked_hash: bytes | None = None
     """Of what was asked, whoever asked; None: recorded without content."""
+    tools: list[str] | None = None
+    """The tools that the model called, each once; None: recorded without content."""
 
 
 UNDERSTOOD = (
@@ -135,7 +137,14 @@ def record(
         traced=exchange.traced,
         flags=_flags(exchange, found),
     )
-    return Recorded(exchange, row, cost.detail, basis, _asked_hash(captured))
+    tools = None if exchange.metered is not None else _tools(found)
+    return Recorded(exchange, row, cost.detail, basis, _asked_hash(captured), tools)
+
+
+def _tools(found: Understanding) -> list[str]:
+    parts = (part for message in found.output_messages for part in message.get("parts") or ())
+    names = (part.get("name") for part in parts if isinstance(part, dict) and part.get("type") == "tool_call")
+    return list(dict.fromkeys(name for name in names if isinstance(name, str)))
 
 
 def _saved_ms(exchange: Exchange) -> float | None:

@@ -11,6 +11,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
 from tracecli import config, price_file
 from tracecli.config import Home
 from tracecli.estimating import Estimator
@@ -67,7 +69,7 @@ def _kept(stored: Recorded, again: Recorded) -> Recorded:
     before, now = (Price(one.row.cost_usd, one.row.cost_source, one.cost_detail) for one in (stored, again))
     if now.differs(before) or stored.basis != again.basis:
         return again
-    return Recorded(again.exchange, again.row, stored.cost_detail, again.basis)
+    return msgspec.structs.replace(again, cost_detail=stored.cost_detail)
 
 
 def _count(found: Reparsed, stored: Recorded, again: Recorded) -> bool:
@@ -78,4 +80,4 @@ def _count(found: Reparsed, stored: Recorded, again: Recorded) -> bool:
     names = [name for name in UNDERSTOOD if getattr(stored.row, name) != getattr(row, name)]
     found.by_field.update(names)
     found.records += bool(names)
-    return bool(names) or new != old or stored.basis != again.basis
+    return bool(names) or new != old or stored.basis != again.basis or stored.tools != again.tools

@@ -54,17 +54,25 @@ def walk(
 
 
 def each(home: Home, sized: Iterable[tuple[str, int]]) -> Iterator[tuple[Recorded, Captured | None]]:
-    """Stored exchanges by id and by how many bytes their bodies have, batch by batch; raises as `walk` does."""
+    """Stored exchanges by id and by how many bytes their bodies have; raises as `walk` does."""
+    for batch in batches(home, sized):
+        yield from batch
+
+
+def batches(
+    home: Home, sized: Iterable[tuple[str, int]], most: int = BATCH
+) -> Iterator[list[tuple[Recorded, Captured | None]]]:
+    """The same batch by batch, each at most so many, in the order of their ids; the batches in the order given."""
     ids: list[str] = []
     room = BATCH_BYTES
     for identifier, size in sized:
-        if ids and (size > room or len(ids) == BATCH):
-            yield from some(home, ids)
+        if ids and (size > room or len(ids) == most):
+            yield some(home, ids)
             ids, room = [], BATCH_BYTES
         ids.append(identifier)
         room -= size
     if ids:
-        yield from some(home, ids)
+        yield some(home, ids)
 
 
 def some(home: Home, ids: Sequence[str]) -> list[tuple[Recorded, Captured | None]]:

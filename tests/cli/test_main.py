@@ -84,7 +84,6 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         ["--nope"],
         ["usage", "shwo"],
         ["usage", "show", "--nope"],
-        ["usage", "show", "a", "b"],
         ["usage", "show", "--limit"],
         ["us\x1b[31mage"],
         ["\udc80"],

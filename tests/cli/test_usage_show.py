@@ -35,14 +35,15 @@ def browse(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeBrowse:
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setenv("TZ", "Europe/Berlin")
     time.tzset()
-    monkeypatch.setitem(sys.modules, "tracecli.browse", fake)
-    monkeypatch.setattr(tracecli, "browse", fake, raising=False)
+    for name in ("browse", "finding"):
+        monkeypatch.setitem(sys.modules, f"tracecli.{name}", fake)
+        monkeypatch.setattr(tracecli, name, fake, raising=False)
     return fake
 
 
 def environment(**more: str) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if name in {"PATH", "HOME"}}
-    return kept | {"TZ": "Europe/Berlin", "TERM": "xterm-256color"} | more
+    return kept | {"TZ": "Europe/Berlin", "TERM": "xterm-256color", "PAGER": ""} | more
 
 
 def on_a_terminal(columns: int, *args: str, **more: str) -> str:
@@ -171,10 +172,10 @@ def test_errors_are_one_sentence_and_a_remedy(
 ) -> None:
     """What reading raises becomes a line on standard error and the documented exit code."""
 
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr(browse, "latest", fail)
+    monkeypatch.setattr(browse, "rows", fail)
     monkeypatch.setattr(browse, "open_exchange", fail)
     for args in (["usage", "show"], ["usage", "show", "01"], ["usage", "show", "--json"]):
         assert run(args) == code

@@ -180,7 +180,7 @@ def test_opening_by_id_prefix_and_last(read: Proxy) -> None:
         assert json.loads(done.stdout)["id"] == newest["id"]
 
 
-@pytest.mark.parametrize("reference", ["ffffffff", "00000000-0000-7000-8000-000000000000", "no-such-id", "", "%", "*"])
+@pytest.mark.parametrize("reference", ["ffffffff", "00000000-0000-7000-8000-000000000000", "7", ""])
 def test_an_id_that_does_not_exist(read: Proxy, reference: str) -> None:
     """An id that no exchange has is refused with exit code 4."""
     for more in ([], ["--json"]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import sys
 import types
 from typing import Any
@@ -11,20 +12,28 @@ from tests.support.rows import opened, rows
 from tracecli.config import Home
 from tracecli.errors import ExchangeNotFound
 from tracecli.exchange import Opened, Row
+from tracecli.finding import Sort as _Sort
+from tracecli.query.syntax import Query
 
 
 class FakeBrowse(types.ModuleType):
-    """Stands in for `tracecli.browse`."""
+    """Stands in for `tracecli.browse` and `tracecli.finding`."""
+
+    Sort: type[_Sort] = _Sort
 
     def __init__(self, found: list[Row] | None = None, **changes: Any) -> None:
         super().__init__("tracecli.browse")
         self.found = rows() if found is None else found
         self.changes = changes
         self.asked: list[tuple[Home, object]] = []
+        self.queries: list[tuple[Query, dt.tzinfo | None, _Sort]] = []
 
-    def latest(self, home: Home, limit: int) -> list[Row]:
-        """The first `limit` of the made-up rows."""
+    def rows(
+        self, home: Home, query: Query, now: dt.datetime, zone: dt.tzinfo | None, *, sort: _Sort, limit: int
+    ) -> list[Row]:
+        """The first `limit` of the made-up rows, whatever is asked."""
         self.asked.append((home, limit))
+        self.queries.append((query, zone, sort))
         return self.found[:limit]
 
     def open_exchange(self, home: Home, ref: str) -> Opened:
@@ -40,8 +49,9 @@ class FakeBrowse(types.ModuleType):
 
 def install(fake: FakeBrowse) -> None:
     """Put the stand-in where the command line looks for it."""
-    sys.modules["tracecli.browse"] = fake
-    tracecli.browse = fake  # type: ignore[attr-defined]
+    for name in ("browse", "finding"):
+        sys.modules[f"tracecli.{name}"] = fake
+        setattr(tracecli, name, fake)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import pytest
 from tests.support.looks import rendered
 from tests.support.rows import NOTHING_KNOWN, ZONE, opened
 from tracecli.exchange import Body
+from tracecli.tables import visible
 from tracecli.tables.opened import opened as parts
 
 NO_MESSAGES: dict[str, Any] = {"input_messages": [], "output_messages": [], "completion": None}
@@ -125,3 +126,14 @@ def test_messages_of_another_shape_do_not_raise() -> None:
     text = piped(input_messages=odd)
     assert "bare" in text
     assert '"name": "web_search"' in text
+
+
+def test_fenced_code_is_coloured() -> None:
+    """Code in a fence has colours of its language on a terminal, and stays as it is to the character."""
+    code = 'Look:\n```python\ndef f(x):\n    return "\x1b[2J"\n```\nand ```js\nunknown\n```\n```no-such\n<b>\n```'
+    message = {"role": "assistant", "parts": [{"type": "text", "content": code}]}
+    shown = rendered(parts(opened(output_messages=[message]), ZONE))
+    assert re.search(r"\x1b\[[\d;]*mdef\x1b", shown)
+    assert "\x1b[2J" not in shown
+    plain = re.sub(r"\x1b\[[\d;]*m", "", shown)
+    assert all(line in plain for line in visible.lines(code).split("\n"))

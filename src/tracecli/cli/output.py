@@ -11,9 +11,12 @@ import datetime as dt
 import io
 import json as json_module
 import os
+import shutil
+import subprocess
 import sys
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tracecli.errors import TracecliError
@@ -39,31 +42,97 @@ def use_utf8() -> None:
 
 def json(value: Any) -> None:
     """Write `value` as JSON in ASCII: what would act on a terminal is escaped, and a number is never NaN."""
+    _json(value, 2)
+
+
+def json_line(value: Any) -> None:
+    """Write `value` as JSON on one line."""
+    _json(value, None)
+
+
+def _json(value: Any, indent: int | None) -> None:
     try:
-        text = json_module.dumps(value, indent=2, allow_nan=False)
+        text = json_module.dumps(value, indent=indent, allow_nan=False)
     except ValueError:
-        text = json_module.dumps(_finite(value), indent=2)
+        text = json_module.dumps(_finite(value), indent=indent)
     except RecursionError:  # Python 3.12 lays out in Python, and stops at a thousand lists in each other
         text = json_module.dumps(value)
     _write(text.replace("\x7f", "\\u007f") + "\n")
 
 
-def rows(found: Sequence[Row], *, more: bool) -> None:
-    """Write requests as a table, or in a pipe as one line each. `more`: there may be older ones."""
+@dataclass
+class _Layout:
+    """How tables look."""
+
+    width: int | None = None
+    """Cells; None: those of the terminal."""
+    zone: dt.tzinfo | None = None
+    """None: the system's."""
+
+
+_layout = _Layout()
+
+
+@contextmanager
+def layout(
+    *, width: int | None = None, zone: dt.tzinfo | None = None, pager: list[str] | None = None
+) -> Iterator[None]:
+    """What is written meanwhile has this width and zone; on a terminal, what it cannot hold goes through the pager."""
+    global _layout, _pages  # noqa: PLW0603 - there is one standard output
+    _layout = _Layout(width, zone)
+    if pager and sys.stdout is not None and sys.stdout.isatty() and sys.stdin is not None and sys.stdin.isatty():
+        _pages = _Pages(pager)
+    try:
+        yield
+    finally:
+        pages, _pages, _layout = _pages, None, _Layout()
+        if pages is not None:
+            pages.close()
+
+
+def rows(
+    found: Sequence[Row], columns: Sequence[tuple[str, str]] | None = None, *, more: bool, latest: bool = True
+) -> None:
+    """Write requests as a table, or in a pipe as one line each.
+
+    `columns` are headers and the fields below them. `more`: there may be others; `latest`: they are older ones.
+    """
+    from tracecli.tables import columns as chosen
     from tracecli.tables.listing import Listing, plain
 
     console = _console()
-    if console.is_terminal:
-        _show(console, [Listing(found, dt.datetime.now(dt.UTC), more=more)])
+    if not console.is_terminal:
+        lines = (
+            chosen.plain(found, [name for _, name in columns], _layout.zone) if columns else plain(found, _layout.zone)
+        )
+        _write("".join(f"{line}\n" for line in lines))
+        return
+    now = dt.datetime.now(dt.UTC)
+    if columns:
+        _show(console, chosen.people(found, columns, now, _layout.zone, more=more and latest))
     else:
-        _write("".join(f"{line}\n" for line in plain(found)))
+        _show(console, [Listing(found, now, _layout.zone, more=more and latest)])
+
+
+def csv(lines: Iterable[str]) -> None:
+    """Write CSV; what would act on a terminal is escaped only if it is one that reads it."""
+    for line in lines:
+        _write(visible.lines(line) if sys.stdout is not None and sys.stdout.isatty() else line)
 
 
 def opened(exchange: Opened) -> None:
     """Write one request with its content."""
     from tracecli.tables.opened import opened as parts
 
-    _show(_console(), parts(exchange))
+    _show(_console(), parts(exchange, _layout.zone))
+
+
+def gap() -> None:
+    """Write an empty line with a rule where the reader has a terminal."""
+    from rich.rule import Rule
+
+    console = _console()
+    _show(console, ["", Rule(style="dim"), ""] if console.is_terminal else ["", ""])
 
 
 def prices(found: Sequence[ListedPrice], source: str) -> None:
@@ -98,6 +167,20 @@ def listing(people: Iterable[RenderableType], lines: Iterable[str]) -> None:
         _write("".join(f"{line}\n" for line in lines))
 
 
+def data(value: bytes) -> None:
+    """Write bytes as they are; on a terminal, what would act on it is escaped.
+
+    Raises TracecliError if they are no text and there is a terminal.
+    """
+    if sys.stdout is not None and sys.stdout.isatty():
+        try:
+            _write(visible.lines(value.decode()))
+        except UnicodeDecodeError:
+            raise TracecliError("this is no text", "Send it to a file or a pipe.") from None
+    elif sys.stdout is not None:
+        _written(lambda: sys.stdout.buffer.write(value))
+
+
 def say(text: str) -> None:
     """Tell the user something on standard error; the text may hold recorded or typed values."""
     if sys.stderr is not None:
@@ -122,7 +205,7 @@ class _Page(io.StringIO):
 def _console() -> Console:
     from rich.console import Console
 
-    return Console(file=_Page(), markup=False, emoji=False, highlight=False, legacy_windows=False)
+    return Console(file=_Page(), width=_layout.width, markup=False, emoji=False, highlight=False, legacy_windows=False)
 
 
 def _show(console: Console, renderables: Iterable[RenderableType]) -> None:
@@ -139,8 +222,15 @@ def _write(text: str) -> None:
     """
     if sys.stdout is None:  # closed by whoever started us
         return
+    if _pages is not None:
+        _pages.write(text)
+        return
+    _written(lambda: sys.stdout.write(text))
+
+
+def _written(write: Callable[[], object]) -> None:
     try:
-        sys.stdout.write(text)
+        write()
         sys.stdout.flush()
     except BrokenPipeError:
         _abandon()
@@ -150,6 +240,47 @@ def _write(text: str) -> None:
         raise TracecliError(
             f"cannot write the output: {error.strerror}", "Free some space, or send it elsewhere."
         ) from error
+
+
+class _Pages:
+    """Text on its way to a pager, which starts when there is more of it than the screen holds."""
+
+    def __init__(self, command: list[str]) -> None:
+        self.command = command
+        self.room = shutil.get_terminal_size().lines - 1
+        self.held: list[str] = []
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def write(self, text: str) -> None:
+        if self.process is None:
+            self.held.append(text)
+            self.room -= text.count("\n")
+            if self.room >= 0:
+                return
+            try:
+                self.process = subprocess.Popen(self.command, stdin=subprocess.PIPE)  # noqa: S603 - the reader's own
+            except OSError:
+                return  # there is no such program: written as it is in the end
+            text = "".join(self.held)
+            self.held = []
+        try:
+            assert self.process.stdin is not None  # noqa: S101 - a pipe, see above
+            self.process.stdin.write(text.encode("utf-8", "backslashreplace"))
+        except BrokenPipeError:  # read enough
+            raise SystemExit(0) from None
+
+    def close(self) -> None:
+        if self.process is None:
+            _write("".join(self.held))
+            return
+        with suppress(BrokenPipeError):
+            self.process.communicate()
+        while self.process.poll() is None:  # it has the terminal, and Ctrl-C is its own
+            with suppress(KeyboardInterrupt):
+                self.process.wait()
+
+
+_pages: _Pages | None = None
 
 
 def _abandon() -> None:

@@ -22,7 +22,7 @@ from tracecli.store.exchanges import drafted
 
 type Cause = Literal["reprice", "reparse"]
 
-_OF_RECORD = ("cost_detail", "cost_basis", "captured")
+_OF_RECORD = ("cost_detail", "cost_basis", "captured", "tools")
 
 
 @dataclass(frozen=True)

@@ -100,6 +100,7 @@ def _captured(recorded: Recorded) -> str | None:
 
 
 _RECORDED_COLUMNS: dict[str, tuple[str, Callable[[Recorded], Any]]] = {
+    "tools": ("VARCHAR[]", lambda recorded: recorded.tools),
     "cost_detail": ("VARCHAR", lambda recorded: recorded.cost_detail),
     "cost_basis": ("VARCHAR", lambda recorded: recorded.basis and msgspec.json.encode(recorded.basis).decode()),
     "captured": ("VARCHAR", _captured),
@@ -284,6 +285,7 @@ def _recorded(values: dict[str, Any]) -> Recorded:
         values["cost_detail"],
         None if basis is None else msgspec.json.decode(basis, type=CostBasis),
         values["asked_hash"],
+        values["tools"],
     )
 
 
@@ -315,3 +317,31 @@ def _exchange(row: Row, values: dict[str, Any]) -> Exchange:
     if values["captured"] is not None:
         fields |= msgspec.json.decode(values["captured"])
     return msgspec.convert(fields, Exchange)
+
+
+ROW_COLUMNS = tuple(_ROW_COLUMNS)
+ROW = ", ".join(_READ_AS.get(name, f'"{name}"') for name in _ROW_COLUMNS)
+"""What to select of a table `exchange`, for `row_of`."""
+
+
+def row_of(values: Sequence[Any]) -> Row:
+    """The row that `ROW` was selected of."""
+    return _row(values)
+
+
+def kind_of(name: str) -> str:
+    """The type of a column."""
+    return _ROW_COLUMNS.get(name) or (_RECORDED_COLUMNS.get(name) or _EXCHANGE_COLUMNS[name])[0]
+
+
+def values_of(recorded: Recorded, names: Sequence[str]) -> dict[str, Any]:
+    """Some columns of an exchange, as JSON can hold them."""
+    found = {}
+    for name in names:
+        if name in _ROW_COLUMNS:
+            found[name] = getattr(recorded.row, name)
+        elif name in _RECORDED_COLUMNS:
+            found[name] = _RECORDED_COLUMNS[name][1](recorded)
+        else:
+            found[name] = _EXCHANGE_COLUMNS[name][1](recorded.exchange)
+    return found

@@ -69,6 +69,18 @@ class Grid:
             shown = [place for place in shown if self.columns[place].rank < last]
 
 
+class Line:
+    """Text on one line, cut where the reader has no room for it."""
+
+    def __init__(self, text: Text) -> None:
+        self.text = text
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        text = self.text.copy()
+        text.truncate(options.max_width, overflow="ellipsis")
+        yield text
+
+
 def plain(names: Sequence[str], rows: Sequence[Sequence[str | None]]) -> Iterator[str]:
     """The same for a pipe: a line of names and one line a row, in columns at least two spaces apart.
 

@@ -57,7 +57,7 @@ class Listing:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         yield self._table(options.max_width)
         yield Text()
-        yield totals(self.rows, options.max_width, more=self.more)
+        yield Totals(self.rows, more=self.more)
 
     def _table(self, width: int) -> Table:
         for gap, columns in _LAYOUTS:
@@ -86,6 +86,16 @@ class Listing:
         for texts in zip(*cells, strict=True):
             table.add_row(*texts)
         return table
+
+
+class Totals:
+    """How many rows there are, and what they come to; `more`: there may be others."""
+
+    def __init__(self, rows: Sequence[Row], *, more: bool) -> None:
+        self.rows, self.more = rows, more
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield totals(self.rows, options.max_width, more=self.more)
 
 
 def shortened(wanted: list[int], floors: list[int | None], excess: int) -> list[int] | None:
@@ -140,11 +150,16 @@ def plain(rows: Sequence[Row], zone: dt.tzinfo | None = None) -> Iterator[str]:
     Names and units are those of the JSON; nothing is shortened, no value is empty or holds two spaces in a row, and
     unknown is `-`. Times are local, with their distance from UTC.
     """
-    table = [list(_PLAIN)] + [[line(show(row, zone)) or "-" for show in _PLAIN.values()] for row in rows]
+    table = [list(_PLAIN), *(pipe_values(row, zone) for row in rows)]
     widths = [min(max(cell_len(cells[i]) for cells in table), _PIPE_CELLS) for i in range(len(_PLAIN))]
     for cells in table:
         padded = (cell + " " * (wide - cell_len(cell)) for cell, wide in zip(cells, widths, strict=True))
         yield "  ".join(padded).rstrip()
+
+
+def pipe_values(row: Row, zone: dt.tzinfo | None) -> list[str]:
+    """What a pipe gets of a row."""
+    return [line(show(row, zone)) or "-" for show in _PLAIN.values()]
 
 
 def model(row: Row) -> str | None:

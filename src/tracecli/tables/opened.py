@@ -17,7 +17,7 @@ import msgspec
 from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.segment import Segment
-from rich.text import Text
+from rich.text import Span, Text
 
 from tracecli.exchange import Body, Message, Opened, Row, plain_decimal
 from tracecli.tables import values, visible
@@ -219,13 +219,33 @@ def _content(value: object) -> Text:
     text = _as_text(value)
     laid_out = _laid_out(text)
     if laid_out is None:
-        return Text(visible.lines(text).rstrip("\n"))
+        return _with_code(visible.lines(text).rstrip("\n"))
     shown = Text(visible.lines(laid_out))
     if len(shown) <= _COLOURED_CHARACTERS:
         shown.highlight_regex(_JSON_PIECES)
     return shown
 
 
+def _with_code(text: str) -> Text:
+    """Text with its fenced code coloured (https://spec.commonmark.org/0.31.2/#fenced-code-blocks)."""
+    shown = Text(text)
+    if len(text) > _COLOURED_CHARACTERS or "```" not in text:
+        return shown
+    from rich.syntax import Syntax  # brings in Pygments
+
+    for fence in _FENCED.finditer(text):
+        highlighted = Syntax("", fence["language"], theme="ansi_dark", background_color="default").highlight(
+            fence["code"]
+        )
+        if highlighted.plain.rstrip("\n") == fence["code"].rstrip("\n"):
+            begin = fence.start("code")
+            shown.spans += [Span(begin + one.start, begin + one.end, one.style) for one in highlighted.spans]
+    return shown
+
+
+_FENCED = re.compile(
+    r"^ {0,3}```(?P<language>[\w+#.-]{1,30})[^`\n]*\n(?P<code>.*?)^ {0,3}```", re.DOTALL | re.MULTILINE
+)
 _JSON_PIECES = re.compile(
     r'^ *(?:(?P<cyan>"(?:[^"\\]|\\.)*+"): )?(?P<magenta>-?\d[\d.eE+-]*|true|false|null)?', re.MULTILINE
 )

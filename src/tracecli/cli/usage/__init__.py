@@ -1,0 +1,26 @@
+"""`tracecli usage`: look at what was recorded."""
+
+from __future__ import annotations
+
+import click
+
+from tracecli.cli.usage import counting, finding, sessions, show
+
+
+@click.group("usage")
+def command() -> None:
+    """Look at what was recorded: requests, tokens, cost."""
+
+
+for _one in (
+    show.show,
+    finding.find,
+    finding.tail,
+    counting.stats,
+    counting.me,
+    counting.repeats,
+    sessions.sessions,
+    sessions.session,
+    sessions.diff,
+):
+    command.add_command(_one)

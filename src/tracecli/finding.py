@@ -1,0 +1,150 @@
+"""Exchanges that fit a query: store and spool as one, words in contents included.
+
+Conditions on metadata are the database's work. Words are looked for in what these leave: first in the bytes, where
+they must be if they are in a text that was sent as JSON, then in the texts as they are understood.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import heapq
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from tracecli import browse, walking
+from tracecli.config import Home
+from tracecli.contents import Looked, Match, look, matches
+from tracecli.exchange import Row
+from tracecli.query import sql
+from tracecli.query.syntax import EVERYTHING, Query, Term
+from tracecli.recorded import Recorded, record
+from tracecli.store.selection import Condition, Selection, selection
+from tracecli.store.statistics import Group, grouped
+
+
+@dataclass(frozen=True)
+class Sort:
+    """By what, and which end first."""
+
+    by: str = "time"
+    descending: bool = True
+
+
+LATEST = Sort()
+
+
+def rows(
+    home: Home, query: Query, now: dt.datetime, zone: dt.tzinfo | None = None, *, sort: Sort = LATEST, limit: int
+) -> list[Row]:
+    """The first exchanges that fit, in this order.
+
+    `now` and `zone` are what `since:2h` and `since:2026-11-01` mean; None is the system's zone. Raises StoreBusy,
+    NewerDatabase or HomeError if the home or its database cannot be read.
+    """
+    with selected(home, query, now, zone, newest=limit if sort == LATEST else None) as (found, condition):
+        return found.rows(condition, sort.by, descending=sort.descending, limit=limit)
+
+
+@contextlib.contextmanager
+def selected(
+    home: Home, query: Query, now: dt.datetime, zone: dt.tzinfo | None = None, *, newest: int | None = None
+) -> Iterator[tuple[Selection, Condition]]:
+    """All exchanges, and the condition of the query. Others wait for the database until it ends.
+
+    `newest`: the latest that fit will do, so many of them.
+    """
+    terms = sql.contents(query)
+    waiting, matched = _waiting(home, terms, newest if query == EVERYTHING else None)
+    if not terms:
+        with selection(home, waiting) as found:
+            yield found, sql.condition(query, now, zone)
+        return
+    open_condition = sql.condition(query, now, zone)
+    with selection(home, waiting) as found:
+        sizes = found.sizes(open_condition)
+        looked_at = None if sql.are_required(query) else found.ids(open_condition)
+    enough = newest if sql.are_required(query) else None
+    for one in _looked(home, sizes, terms):
+        _note(matched, one)
+        if enough is not None and len(one.matched) == len(terms):
+            enough -= 1
+            if enough == 0:
+                break
+    numbers = {term: number for number, term in enumerate(terms)}
+    with selection(home, waiting) as found:
+        found.note((numbers[term], ids) for term, ids in matched.items())
+        if looked_at is not None:  # what was stored since then was not looked at
+            found.only(looked_at)
+        yield found, sql.condition(query, now, zone, found=numbers)
+
+
+@dataclass(frozen=True)
+class Found:
+    """An exchange, and where in it the words are."""
+
+    row: Row
+    matches: list[Match]
+
+
+def search(home: Home, words: Term, query: Query, now: dt.datetime, zone: dt.tzinfo | None = None) -> Iterator[Found]:
+    """Exchanges that fit a query and hold words, newest first, each as soon as it was found.
+
+    The query is of metadata alone. Raises as `rows` does.
+    """
+    where = sql.condition(query, now, zone)
+    prices = browse.prices(home)
+    waiting = {
+        captured.exchange.id: (record(captured, prices), places)
+        for captured in browse.spooled(home)
+        if (places := matches(captured, words))
+    }
+    with selection(home, [recorded for recorded, _ in waiting.values()]) as found:
+        spooled = found.waiting_ids(where)
+        sizes = found.sizes(where)
+    for identifier in sorted(spooled, reverse=True):
+        recorded, places = waiting[identifier]
+        yield Found(recorded.row, places)
+    for batch in walking.batches(home, sizes):
+        for stored, captured in reversed(batch):
+            if captured is not None and (places := matches(captured, words)):
+                yield Found(stored.row, places)
+
+
+type _Matched = dict[Term, list[str]]
+
+
+def _waiting(home: Home, terms: Sequence[Term], newest: int | None) -> tuple[list[Recorded], _Matched]:
+    """What is still in the spool, understood and priced as ingest will; and which of it holds the terms."""
+    captured = browse.spooled(home)
+    if newest is not None:
+        captured = iter(heapq.nlargest(newest, captured, key=lambda one: one.exchange.id))
+    prices = browse.prices(home)
+    found: list[Recorded] = []
+    matched: _Matched = {term: [] for term in terms}
+    for one in captured:
+        found.append(record(one, prices))
+        if terms:
+            _note(matched, look(one, terms))
+    return found, matched
+
+
+def _note(matched: _Matched, looked: Looked) -> None:
+    for term in looked.matched:
+        matched[term].append(looked.id)
+
+
+def _looked(home: Home, sizes: Iterable[tuple[str, int]], terms: Sequence[Term]) -> Iterator[Looked]:
+    """Newest first."""
+    for batch in walking.batches(home, sizes):
+        for _, captured in reversed(batch):
+            if captured is not None:
+                yield look(captured, terms)
+
+
+def statistics(
+    home: Home, query: Query, by: Sequence[str], now: dt.datetime, zone: dt.tzinfo | None = None
+) -> list[Group]:
+    """Sums over what fits, as `store.statistics.grouped` makes them. Raises as `rows` does."""
+    with selected(home, query, now, zone) as (found, condition):
+        return grouped(found, condition, by, zone)

@@ -1,0 +1,72 @@
+"""Exchanges as they come: what ended since the last look, stored or in the spool, each once."""
+
+from __future__ import annotations
+
+import datetime as dt
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+
+from tracecli import finding
+from tracecli.config import Home
+from tracecli.exchange import Row
+from tracecli.finding import LATEST
+from tracecli.query import syntax
+from tracecli.query.syntax import Is, Query, Term, Value
+
+POLL_S = 0.25
+_LONGEST = dt.timedelta(hours=6)
+"""An exchange is found when it ends; one that took longer is not."""
+_MOST = 5000
+
+
+def follow(home: Home, query: Query, zone: dt.tzinfo | None, latest: int) -> Iterator[Row]:
+    """The `latest` ones that fit, oldest first, and then, for ever, those that end from now on.
+
+    Raises StoreBusy, NewerDatabase or HomeError if the home or its database cannot be read.
+    """
+    begun = dt.datetime.now(dt.UTC)
+    signature = _signature(home)
+    seen = {row.id for row in _recent(home, begun)}
+    shown = finding.rows(home, query, begun, zone, limit=latest) if latest else []
+    yield from reversed(shown)
+    seen |= {row.id for row in shown}
+    while True:
+        time.sleep(POLL_S)
+        if (now := _signature(home)) == signature:
+            continue
+        signature = now
+        recent = [row for row in _recent(home, dt.datetime.now(dt.UTC)) if row.id not in seen]
+        seen |= {row.id for row in recent}
+        if recent:
+            yield from sorted(_fitting(home, query, zone, recent), key=_end)
+
+
+def _recent(home: Home, now: dt.datetime) -> list[Row]:
+    since = syntax.term("since", (now - _LONGEST).isoformat())
+    return finding.rows(home, since, now, limit=_MOST)
+
+
+def _fitting(home: Home, query: Query, zone: dt.tzinfo | None, rows: list[Row]) -> list[Row]:
+    if query == syntax.EVERYTHING:
+        return rows
+    these = Term("id", tuple(Is(Value(row.id)) for row in rows))
+    return finding.rows(
+        home, syntax.all_of([query, these]), dt.datetime.now(dt.UTC), zone, sort=LATEST, limit=len(rows)
+    )
+
+
+def _end(row: Row) -> dt.datetime:
+    return row.started_at + dt.timedelta(milliseconds=row.duration_ms)
+
+
+def _signature(home: Home) -> list[tuple[str, int]]:
+    """What changes when something is recorded or ingested. The database is never opened for it: see `Home.database`."""
+    found = []
+    with suppress(FileNotFoundError):  # nothing is recorded yet
+        for path in home.spool.iterdir():
+            with suppress(FileNotFoundError):  # ingested this moment
+                found.append((path.name, path.stat().st_size))
+    with suppress(FileNotFoundError):
+        found.append((home.database.name, home.database.stat().st_mtime_ns))
+    return sorted(found)

@@ -1,0 +1,130 @@
+"""Exchanges that fit a condition, stored or still in the spool, read as one table.
+
+Conditions are text of ours over the columns of `exchange`, with parameters from `$1` on (`query.sql` makes them).
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import duckdb
+import msgspec
+
+from tracecli.config import Home
+from tracecli.exchange import Row
+from tracecli.query.orders import SORTS
+from tracecli.recorded import Recorded
+from tracecli.store import exchanges
+from tracecli.store.connection import MIGRATIONS, opened, without_pandas
+
+type Condition = tuple[str, list[Any]]
+
+_WAITING = (*exchanges.ROW_COLUMNS, "tools", "lane", "reason", "cost_detail", "cache_detail")
+
+
+_FEW = 10_000
+
+
+class Selection:
+    """All exchanges there are this moment. Others wait while it is open: use it for moments."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, waiting: Sequence[Recorded]) -> None:
+        self.connection = connection
+        known = exchanges.known(connection, [one.row.id for one in waiting])
+        left = [one for one in waiting if one.row.id not in known]
+        self.tables = ["exchange"]
+        self.filter = "true"
+        if left:
+            self._hold(left)
+            self.tables.append("waiting")
+
+    def _hold(self, records: Sequence[Recorded]) -> None:
+        lines = msgspec.json.encode([exchanges.values_of(one, _WAITING) for one in records]).decode()
+        kinds = msgspec.json.encode([{name: exchanges.kind_of(name) for name in _WAITING}]).decode()
+        self.connection.execute(
+            f"CREATE TEMP TABLE waiting AS SELECT one.* FROM (SELECT unnest(from_json($1, '{kinds}')) AS one)",  # noqa: S608 - names of ours only
+            [lines],
+        )
+
+    def table(self) -> str:
+        """All of them, as a table for FROM."""
+        parts = (f"SELECT * FROM {table} WHERE {self.filter}" for table in self.tables)  # noqa: S608 - text of ours only
+        return f"({' UNION ALL BY NAME '.join(parts)}) AS exchange"
+
+    def rows(self, condition: Condition, sort: str, *, descending: bool, limit: int) -> list[Row]:
+        """The first ones in this order; what has no value of it comes last, and of equals the newest first."""
+        where, parameters = condition
+        direction = "DESC" if descending else "ASC"
+        order = f"ORDER BY {SORTS[sort]} {direction} NULLS LAST, exchange.id DESC LIMIT {int(limit)}"
+        if sort == "time":
+            order = f"ORDER BY exchange.id {direction} LIMIT {int(limit)}"
+        # Each table by itself, and no more than so many: the database then reads whole rows only of those it lists.
+        self.connection.execute(f"SET late_materialization_max_rows = {min(int(limit), _FEW)}")
+        parts = [
+            f"(SELECT * FROM {table} AS exchange WHERE {self.filter} AND {where} {order})"  # noqa: S608 - ours
+            for table in self.tables
+        ]
+        table = f"({' UNION ALL BY NAME '.join(parts)}) AS exchange"
+        found = self.connection.execute(f"SELECT {exchanges.ROW} FROM {table} {order}", parameters)  # noqa: S608
+        return [exchanges.row_of(values) for values in found.fetchall()]
+
+    def sizes(self, condition: Condition) -> list[tuple[str, int]]:
+        """The stored ones that have content, newest first: their ids, and how many body bytes passed."""
+        where, parameters = condition
+        found = self.connection.execute(
+            "SELECT id::VARCHAR, request_bytes + response_bytes FROM exchange"  # noqa: S608 - text of ours only
+            f" WHERE traced AND content_removed_at IS NULL AND {where} ORDER BY exchange.id DESC",
+            parameters,
+        )
+        return found.fetchall()
+
+    def waiting_ids(self, condition: Condition) -> list[str]:
+        """Those that fit and are still in the spool."""
+        if "waiting" not in self.tables:
+            return []
+        where, parameters = condition
+        found = self.connection.execute(f"SELECT id::VARCHAR FROM waiting WHERE {where}", parameters)  # noqa: S608 - ours
+        return [identifier for (identifier,) in found.fetchall()]
+
+    def only(self, ids: Iterable[str]) -> None:
+        """Leave out all others from now on."""
+        self.connection.execute("CREATE TEMP TABLE looked_at AS SELECT unnest($1::UUID[]) AS id", [list(ids)])
+        self.filter = "id IN (SELECT id FROM looked_at)"
+
+    def ids(self, condition: Condition) -> list[str]:
+        """All that fit."""
+        where, parameters = condition
+        found = self.connection.execute(f"SELECT id::VARCHAR FROM {self.table()} WHERE {where}", parameters)  # noqa: S608
+        return [identifier for (identifier,) in found.fetchall()]
+
+    def note(self, matched: Iterable[tuple[int, Sequence[str]]]) -> None:
+        """Make the table of what was found in contents."""
+        self.connection.execute("CREATE TEMP TABLE matched (term INTEGER, id UUID)")
+        for term, ids in matched:
+            self.connection.execute("INSERT INTO matched SELECT $1, unnest($2::UUID[])", [term, list(ids)])
+
+
+@contextlib.contextmanager
+def selection(home: Home, waiting: Sequence[Recorded]) -> Iterator[Selection]:
+    """What is stored, and `waiting`, which was read from the spool before. Raises StoreBusy and the like."""
+    with contextlib.ExitStack() as stack:
+        try:
+            connection = stack.enter_context(opened(home))
+        except FileNotFoundError:
+            connection = stack.enter_context(_nothing())
+        yield Selection(connection, waiting)
+
+
+@contextlib.contextmanager
+def _nothing() -> Iterator[duckdb.DuckDBPyConnection]:
+    """An empty store."""
+    connection = duckdb.connect(":memory:", config={"autoinstall_known_extensions": False})
+    try:
+        for script in MIGRATIONS:
+            connection.execute(script.read_text("utf-8"))
+        with without_pandas():
+            yield connection
+    finally:
+        connection.close()
