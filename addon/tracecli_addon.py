@@ -21,6 +21,7 @@ from tracecli.identity import DEFAULT_USER_HEADERS
 from tracecli.lanes import dispatch
 from tracecli.lanes.choice import who_wants_flows
 from tracecli.lanes.flows import AfterMitmproxy, FlowsLane
+from tracecli.lanes.resumption import Resumption
 from tracecli.runtime import Runtime
 
 log = logging.getLogger(__name__)
@@ -119,7 +120,7 @@ class Tracecli:
             return
         ctx.options.update(**{name: value for name, value in _DEFAULTS.items() if not ctx.options.has_changed(name)})
         if "aftermitmproxy" not in ctx.master.addons.lookup:
-            ctx.master.addons.add(AfterMitmproxy(lambda: ctx.master.addons.get("tracecli").lane))
+            ctx.master.addons.add(AfterMitmproxy(lambda: ctx.master.addons.get("tracecli").lane), Resumption())
         if not dispatch.install(ctx.master.addons):
             log.info("tracecli: this mitmproxy is not %s; its events are dispatched as it does it", dispatch.MADE_FOR)
         listening = ctx.master.addons.get("proxyserver").listen_addrs()
