@@ -162,6 +162,7 @@ def _opened(recorded: Recorded, captured: Captured) -> Opened:
         output_messages=output_messages,
         completion=completion,
         cache_detail=exchange.cache_detail,
+        connect_ms=exchange.connect_ms,
         request_id=request_id(exchange.response_headers),
         rate_limits=rate_limits(exchange.response_headers),
     )

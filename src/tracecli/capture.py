@@ -187,6 +187,7 @@ class Capture:
         self._chunks: list[tuple[int, float]] = []
         self._status: int | None = None
         self._response_headers: Headers = []
+        self._connected: float | None = None
         self._first_byte: float | None = None
         self._first_token: float | None = None
         self._meter: Reading | None = None
@@ -350,6 +351,10 @@ class Capture:
     def request_data(self, data: bytes) -> None:
         """Bytes of the request body passed."""
         self._request.add(data)
+
+    def connected(self, now: float) -> None:
+        """The connection to the provider, opened for this request, was ready at this moment."""
+        self._connected = now
 
     def response_head(self, status: int, headers: Headers, now: float) -> Headers:
         """The answer's head arrived; returns headers to add to it for the client."""
@@ -551,6 +556,7 @@ class Capture:
             response_cut=decided.traced and self._response.cut,
             outcome=outcome,
             error=error,
+            connect_ms=self._since(self._connected),
             ttfb_ms=self._since(self._first_byte),
             duration_ms=self._since(now),
             chunks=[(size, self._since(moment)) for size, moment in self._chunks],

@@ -156,6 +156,8 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The body was larger than the policy's limit: the record holds its beginning."""
     outcome: Outcome
     error: str | None = None
+    connect_ms: float | None = None
+    """Until the connection to the provider was ready, TLS included; None: it was open already, or was never."""
     ttfb_ms: float | None = None
     duration_ms: float
     chunks: list[tuple[int, float]] = []
@@ -278,6 +280,8 @@ class Opened(msgspec.Struct, frozen=True, kw_only=True):
     input_messages: list[Message]
     output_messages: list[Message]
     completion: str | None
+    connect_ms: float | None = None
+    """Until the connection to the provider was ready; None: it was open already, or was never."""
     request_id: str | None = None
     """The provider's, from its answer's headers."""
     cache_detail: str | None = None
@@ -293,6 +297,7 @@ class Opened(msgspec.Struct, frozen=True, kw_only=True):
             "lane": self.lane,
             "reason": self.reason,
             "cost_detail": self.cost_detail,
+            "connect_ms": self.connect_ms,
             "request_id": self.request_id,
             "cache_detail": self.cache_detail,
             "rate_limits": self.rate_limits,

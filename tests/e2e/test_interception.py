@@ -169,3 +169,13 @@ def test_the_bundle_suits_all_connections(own: Proxy, user: str) -> None:
 def _subjects(context: ssl.SSLContext) -> list[dict[str, str]]:
     found = context.get_ca_certs()
     return [{key: value for part in authority["subject"] for key, value in part} for authority in found]  # type: ignore
+
+
+def test_when_the_provider_was_reached(proxy: Proxy, user: str) -> None:
+    """The call that opened the connection tells how long that took; the one behind it found the connection open."""
+    with proxy.client(user) as client:
+        for _ in range(2):
+            client.post(f"https://api.openai.com{CHAT}", json=ASKED)
+    second, first = (proxy.opened(row["id"]) for row in proxy.rows(user))
+    assert 0 < first["connect_ms"] <= first["ttfb_ms"]
+    assert second["connect_ms"] is None

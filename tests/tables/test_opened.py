@@ -97,16 +97,25 @@ def test_the_providers_error_is_shown() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ttfb", "ttft", "end"),
-    [(None, None, 0.0), (97.0, None, 98.0), (50.0, 40.0, 30.0), (0.0, 0.0, 1e7), (5.0, 5.0, 5.0)],
+    ("connect", "ttfb", "ttft", "end"),
+    [
+        (None, None, None, 0.0),
+        (None, 97.0, None, 98.0),
+        (60.0, 50.0, 40.0, 30.0),
+        (0.0, 0.0, 0.0, 1e7),
+        (5.0, 5.0, 5.0, 5.0),
+    ],
 )
 @pytest.mark.parametrize("width", [20, 40, 80, 160])
-def test_the_waterfall_fits(ttfb: float | None, ttft: float | None, end: float, width: int) -> None:
+def test_the_waterfall_fits(
+    connect: float | None, ttfb: float | None, ttft: float | None, end: float, width: int
+) -> None:
     """Whatever the times, each phase that is known has a bar of at least one cell, inside the terminal."""
-    text = rendered(parts(opened(ttfb_ms=ttfb, ttft_ms=ttft, duration_ms=end), ZONE), width)
+    one = opened(connect_ms=connect, ttfb_ms=ttfb, ttft_ms=ttft, duration_ms=end)
+    text = rendered(parts(one, ZONE), width)
     bars = re.findall(r"━+", text)
     if width >= 40:
-        assert len(bars) == sum(one is not None for one in (ttfb, ttft, end))
+        assert len(bars) == sum(at is not None for at in (connect, ttfb, ttft, end))
     lines = re.sub(r"\x1b\[[\d;]*m", "", text).split("\n")
     assert all(len(line) <= width for line in lines)
 

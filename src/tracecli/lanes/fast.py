@@ -378,6 +378,8 @@ class FastLayer(layer.Layer):
                 yield from self._fail(what.error)
             else:
                 upstream.open = True
+                if self._exchange is not None and self._exchange.capture is not None:
+                    self._exchange.capture.connected(time.monotonic())
                 data, upstream.pending = b"".join(upstream.pending), []
                 yield from upstream.top.handle_event(_Send(data))
 

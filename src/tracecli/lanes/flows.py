@@ -284,6 +284,7 @@ class FlowsLane:
             self._say_if_last(flow, response)
             response.stream = True
             return
+        _tell_connected(flow, capture)
         added = capture.response_head(response.status_code, _pairs(response.headers), time.monotonic())
         for name, value in added:
             response.headers.add(name, value)
@@ -315,6 +316,7 @@ class FlowsLane:
         capture = self._live.pop(flow.id, None)
         if capture is None:
             return
+        _tell_connected(flow, capture)
         why = flow.error.msg if flow.error else "unknown error"
         end = capture.aborted if _client_left(flow, why) else capture.failed
         end(why, time.monotonic())
@@ -371,6 +373,14 @@ def _tee(see: Callable[[bytes], None]) -> Callable[[bytes], bytes]:
         return data
 
     return tee
+
+
+def _tell_connected(flow: http.HTTPFlow, capture: Capture) -> None:
+    """When the connection to the provider was ready, if it was opened for this request."""
+    server = flow.server_conn
+    ready = server.timestamp_tls_setup if server.tls else server.timestamp_tcp_setup
+    if ready is not None and (server.timestamp_start or 0) >= flow.request.timestamp_start:
+        capture.connected(time.monotonic() - (time.time() - ready))
 
 
 def _head(flow: http.HTTPFlow, user: str | None) -> RequestHead:

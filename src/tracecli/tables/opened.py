@@ -55,7 +55,7 @@ def opened(exchange: Opened, zone: dt.tzinfo | None = None) -> Iterator[Renderab
         yield _Heading("Error")
         yield _Block(Text(visible.lines(row.error), "bold red"))
     yield _Heading("Timings")
-    yield _Waterfall(row)
+    yield _Waterfall(row, exchange.connect_ms)
     yield _Heading("Tokens")
     yield from _tokens(row)
     yield _Heading("Cost")
@@ -337,13 +337,14 @@ class _Block:
 class _Waterfall:
     """When each phase of the request ended, since it was sent; its bar begins where the one before it ends."""
 
-    _PHASES = (("first byte", "magenta"), ("first token", "cyan"), ("end", "green"))
+    _PHASES = (("connect", "yellow"), ("first byte", "magenta"), ("first token", "cyan"), ("end", "green"))
 
-    def __init__(self, row: Row) -> None:
+    def __init__(self, row: Row, connect_ms: float | None) -> None:
         self.row = row
+        self.connect_ms = connect_ms
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        times = (self.row.ttfb_ms, self.row.ttft_ms, self.row.duration_ms)
+        times = (self.connect_ms, self.row.ttfb_ms, self.row.ttft_ms, self.row.duration_ms)
         shown = ["" if at is None else f"{at:,.0f} ms" if at >= 10 else f"{at:.1f} ms" for at in times]
         wide = max(map(len, shown))
         room = options.max_width - len("  first token  ") - wide - len("  ")
