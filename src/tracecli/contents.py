@@ -186,7 +186,10 @@ _SEVERAL = re.compile(rb'"index"\s*:\s*[1-9]')
 
 
 def _of_stream(body: bytes) -> list[bytes] | None:
-    """The pieces of a stream put together, those of each name by themselves; None if several answers take turns."""
+    """The pieces of a stream put together, those of each name by themselves.
+
+    None if several answers take turns, or if there is none: what is not understood is one text as it is.
+    """
     between = _between_pieces(body)
     joined = body.replace(between, b"") if between else body
     several = _SEVERAL.search(between) or _SEVERAL.search(joined)
@@ -195,7 +198,7 @@ def _of_stream(body: bytes) -> list[bytes] | None:
     pieces: dict[bytes, list[bytes]] = {}
     for name, value in _MEMBER.findall(joined):
         pieces.setdefault(name, []).append(value)
-    return [b"".join(values) for values in pieces.values()]
+    return [b"".join(values) for values in pieces.values()] or None
 
 
 def _between_pieces(body: bytes) -> bytes:
