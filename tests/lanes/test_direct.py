@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import socket
+import ssl
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 from unittest.mock import Mock
 
 import pytest
 from mitmproxy.connection import Client, ConnectionState, Server
-from mitmproxy.proxy import events
+from mitmproxy.proxy import commands, events, server
 
 from tests.support.proxies import Proxy
 from tests.support.standin import Received, Reply
@@ -92,6 +96,7 @@ class Handler:
 
     def __init__(self, transports: dict[Any, Streams]) -> None:
         self.transports = transports
+        self._server_event_lock = asyncio.Lock()
 
 
 type Sides = tuple[direct.Direct, list[Transport], list[Any]]
@@ -155,6 +160,89 @@ def test_what_is_on_its_way_goes_first() -> None:
     streams.reader._buffer.clear()  # type: ignore[attr-defined]
     assert taken.take(client)
     transport.close()
+
+
+async def _turned_away(lock: asyncio.Lock) -> asyncio.Task[bool]:
+    """Something that waits for its turn at a lock."""
+    await lock.acquire()
+    waiting = asyncio.ensure_future(lock.acquire())
+    await asyncio.sleep(0)
+    return waiting
+
+
+def test_what_waits_for_its_turn_goes_first() -> None:
+    """A connection is not taken while an event waits to be handled: that may be a piece of it, read already."""
+
+    async def both() -> tuple[bool, bool]:
+        client = Client(peername=("a", 1), sockname=("b", 2), state=ConnectionState.OPEN)
+        transport = Transport()
+        handler = Handler({client: Streams(transport)})
+        taken = direct.Direct(cast(Any, handler), cast(Any, None))
+        waiting = await _turned_away(handler._server_event_lock)
+        before = taken.take(client)
+        handler._server_event_lock.release()
+        await waiting
+        after = taken.take(client)
+        cast(Any, handler).transports[client].writer.close()
+        return before, after
+
+    assert asyncio.run(both()) == (False, True)
+
+
+def test_others_that_wait_hold_up_nothing() -> None:
+    """All that the layers ask for is done at once, also while mitmproxy has an event waiting for its turn."""
+
+    async def written() -> tuple[list[str], bool]:
+        client = Client(peername=("a", 1), sockname=("b", 2), state=ConnectionState.OPEN)
+        transport = Mock(is_closing=Mock(return_value=False))
+        handler: Any = Handler({client: Streams(transport)})
+        handler.timeout_watchdog, handler.log, handler.layer = Mock(), Mock(), Mock()
+        handler.server_event = server.ConnectionHandler.server_event.__get__(handler)
+        asked = [commands.Log("first"), commands.SendData(client, b"second")]
+        taken = direct.Direct(handler, Mock(handle_event=Mock(return_value=iter(asked))))
+        await _turned_away(handler._server_event_lock)
+        handler._server_event_lock.release()  # whoever waits has not had its turn yet
+        taken.received(events.DataReceived(client, b"asked"))
+        cast(Any, transport).is_closing.return_value = True
+        done = [str(call.args[0]) for call in (*handler.log.call_args_list, *transport.write.call_args_list)]
+        return done, handler._server_event_lock.locked()
+
+    assert asyncio.run(written()) == (["first", "b'second'"], False)
+
+
+def _upload(proxy: Proxy, trust: ssl.SSLContext, request: bytes) -> bytes:
+    """The answer to a request that is there whole at once, behind the handshake of a new connection."""
+    arriving, leaving = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = trust.wrap_bio(arriving, leaving, server_hostname="api.openai.com")
+    with socket.create_connection(("127.0.0.1", proxy.port), timeout=20) as connection:
+        connection.sendall(b"CONNECT api.openai.com:443 HTTP/1.1\r\n\r\n")
+        assert b" 200 " in connection.recv(4096)
+        while True:
+            try:
+                client.do_handshake()
+                break
+            except ssl.SSLWantReadError:
+                connection.sendall(leaving.read())
+                arriving.write(connection.recv(65536))
+        client.write(request)
+        connection.sendall(leaving.read())
+        while True:
+            try:
+                return client.read(65536)
+            except ssl.SSLWantReadError:
+                arriving.write(connection.recv(65536))
+
+
+def test_uploads_over_new_connections(proxy: Proxy, user: str) -> None:
+    """Requests that take many reads pass whole, each over a connection that has just been opened."""
+    body = json.dumps({"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "y" * (1 << 20)}]}).encode()
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: api.openai.com\r\nX-Tracecli-User: {user}\r\n"
+    request = f"{head}Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+    trust = proxy.trust()
+    with ThreadPoolExecutor(4) as clients:
+        answers = list(clients.map(lambda _: _upload(proxy, trust, request), range(8)))
+    assert [answer[:12] for answer in answers] == [b"HTTP/1.1 200"] * 8
+    assert [(row["outcome"], row["request_bytes"]) for row in proxy.rows(user)] == [("complete", len(body))] * 8
 
 
 def test_what_comes_after_the_end_counts_for_nothing(sides: Sides) -> None:

@@ -58,6 +58,8 @@ class Direct:
             return True
         if reader._buffer or reader.at_eof() or writer.is_closing():  # type: ignore[attr-defined]
             return False
+        if self._handler._server_event_lock._waiters:
+            return False  # perhaps mitmproxy's task, with a piece of this connection in its hands
         self._sides[connection] = _Side(self, connection, cast(asyncio.Transport, writer.transport))
         self.balance()
         return True
@@ -95,13 +97,15 @@ class Direct:
         """Have mitmproxy carry out commands, as if its own reading had brought them forth."""
         handler = self._handler
         layers, handler.layer = handler.layer, _Given(first, rest)  # type: ignore[assignment]
+        # Nothing is being carried out at this moment, but something may wait for its turn: the lock is one of its own.
+        lock, handler._server_event_lock = handler._server_event_lock, asyncio.Lock()
         carrying_out = handler.server_event(events.Start())
         try:
-            carrying_out.send(None)  # it never waits: no other coroutine can have its lock now
+            carrying_out.send(None)
         except StopIteration:
             return
         finally:
-            handler.layer = layers
+            handler.layer, handler._server_event_lock = layers, lock
         carrying_out.close()
         raise RuntimeError("mitmproxy's handling of an event had to wait")
 
