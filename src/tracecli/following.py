@@ -17,7 +17,9 @@ from tracecli.query.syntax import Is, Query, Term, Value
 POLL_S = 0.25
 _LONGEST = dt.timedelta(hours=6)
 """An exchange is found when it ends; one that took longer is not."""
-_MOST = 5000
+_LATE = dt.timedelta(seconds=30)
+"""It is recorded so soon after its end, or is not found."""
+_MOST = 50_000
 
 
 def follow(home: Home, query: Query, zone: dt.tzinfo | None, latest: int) -> Iterator[Row]:
@@ -25,26 +27,29 @@ def follow(home: Home, query: Query, zone: dt.tzinfo | None, latest: int) -> Ite
 
     Raises StoreBusy, NewerDatabase or HomeError if the home or its database cannot be read.
     """
-    begun = dt.datetime.now(dt.UTC)
+    looked = dt.datetime.now(dt.UTC)
     signature = _signature(home)
-    seen = {row.id for row in _recent(home, begun)}
-    shown = finding.rows(home, query, begun, zone, limit=latest) if latest else []
+    seen = {row.id: _end(row) for row in _ended(home, looked)}
+    shown = finding.rows(home, query, looked, zone, limit=latest) if latest else []
     yield from reversed(shown)
-    seen |= {row.id for row in shown}
+    seen |= {row.id: _end(row) for row in shown}
     while True:
         time.sleep(POLL_S)
         if (now := _signature(home)) == signature:
             continue
         signature = now
-        recent = [row for row in _recent(home, dt.datetime.now(dt.UTC)) if row.id not in seen]
-        seen |= {row.id for row in recent}
-        if recent:
-            yield from sorted(_fitting(home, query, zone, recent), key=_end)
+        before, looked = looked, dt.datetime.now(dt.UTC)
+        new = [row for row in _ended(home, before) if row.id not in seen]
+        seen = {name: end for name, end in seen.items() if end >= before - _LATE} | {row.id: _end(row) for row in new}
+        if new:
+            yield from sorted(_fitting(home, query, zone, new), key=_end)
 
 
-def _recent(home: Home, now: dt.datetime) -> list[Row]:
-    since = syntax.term("since", (now - _LONGEST).isoformat())
-    return finding.rows(home, since, now, limit=_MOST)
+def _ended(home: Home, since: dt.datetime) -> list[Row]:
+    """What has ended since then, or is recorded since then though it ended a little before."""
+    begun = syntax.term("since", (since - _LONGEST).isoformat())
+    ended = syntax.term("ended", (since - _LATE).isoformat())
+    return finding.rows(home, syntax.all_of([begun, ended]), since, limit=_MOST)
 
 
 def _fitting(home: Home, query: Query, zone: dt.tzinfo | None, rows: list[Row]) -> list[Row]:

@@ -78,6 +78,21 @@ def test_what_ends_is_shown_once(home: Home) -> None:
         assert process.communicate() == (b"", b"\n")  # click's, behind the ^C
 
 
+def test_one_that_took_long(home: Home) -> None:
+    """A request that began long before the others is shown when it ends, after them."""
+    with _tail(home, "--json", "--limit", "0") as process:
+        assert process.stdout is not None
+        time.sleep(1)  # for it to be waiting
+        at = time.time_ns() // 1000 - 3600 * 1_000_000
+        _spool(home, call(0, asked("x"), answered("x"), started_at_us=at, id=new_id(at // 1000), user="old"))
+        _spool(home, _now("quick"))
+        at -= 1_000_000
+        long = {"started_at_us": at, "id": new_id(at // 1000), "duration_ms": 3_601_000.0}
+        _spool(home, call(0, asked("x"), answered("x"), user="long", **long))
+        users = [json.loads(process.stdout.readline())["user"] for _ in range(2)]
+        assert sorted(users) == ["long", "quick"]
+
+
 def test_words_and_an_empty_home(tmp_path: Path) -> None:
     """It can wait for words, and for the first request of all."""
     home = Home(tmp_path / "home")

@@ -114,6 +114,12 @@ _ALL = (
     Field("ttfb", "duration", ("ttfb_ms",), "to the first byte of the answer", ("ttfb_ms",)),
     Field("since", "since", ("started_at",), "from then on: 2h, 7d or a date", ("after",)),
     Field("until", "until", ("started_at",), "before then", ("before",)),
+    Field(
+        "ended",
+        "since",
+        ("make_timestamptz(epoch_us(started_at) + (least(duration_ms, 1e12) * 1000)::BIGINT)",),
+        "that ended from then on: 5m, or a date",
+    ),
     Field("text", "content", (), "words of prompt or completion; words without a field are this"),
     Field("prompt", "content", (), "words of the prompt"),
     Field("completion", "content", (), "words of the completion"),
