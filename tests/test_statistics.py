@@ -64,7 +64,8 @@ def test_every_group_adds_up(home: Home, by: str) -> None:
     """Whatever it is broken down by, the parts are the whole."""
     found = finding.statistics(home, EVERYTHING, [by], NOW)
     assert sum(group.requests for group in found) >= 6
-    assert sum(group.input_tokens for group in found) >= 2000
+    assert sum(group.input_tokens or 0 for group in found) >= 2000
+    assert all((group.cost_usd is None) == (group.cost_unknown == group.requests) for group in found)
 
 
 def test_days_are_the_readers(home: Home) -> None:

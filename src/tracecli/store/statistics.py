@@ -32,10 +32,11 @@ class Group:
     """Those whose policy has a cache."""
     hits: int
     """Those of them that it answered."""
-    input_tokens: int
-    output_tokens: int
-    cache_read_input_tokens: int
-    cost_usd: Decimal
+    input_tokens: int | None
+    """None, here and below: it is known of none of them."""
+    output_tokens: int | None
+    cache_read_input_tokens: int | None
+    cost_usd: Decimal | None
     cost_unknown: int
     """How many have no known cost."""
     saved_usd: Decimal
@@ -76,10 +77,10 @@ _SUMS = f"""
     count(*) FILTER ({ERRORS}),
     count(cache_status),
     count(*) FILTER (cache_status IN ('hit', 'collapsed')),
-    coalesce(sum(input_tokens), 0)::VARCHAR,
-    coalesce(sum(output_tokens), 0)::VARCHAR,
-    coalesce(sum(cache_read_input_tokens), 0)::VARCHAR,
-    coalesce(sum(cost_usd), 0),
+    sum(input_tokens)::VARCHAR,
+    sum(output_tokens)::VARCHAR,
+    sum(cache_read_input_tokens)::VARCHAR,
+    sum(cost_usd),
     count(*) FILTER (cost_usd IS NULL),
     coalesce(sum(saved_usd), 0),
     quantile_cont(duration_ms::FLOAT, [0.5, 0.95, 0.99]),
@@ -96,12 +97,16 @@ def _group(key: tuple[Any, ...], values: tuple[Any, ...]) -> Group:
         errors=errors,
         cached=cached,
         hits=hits,
-        input_tokens=int(tokens_in),
-        output_tokens=int(tokens_out),
-        cache_read_input_tokens=int(read),
-        cost_usd=Decimal(cost),
+        input_tokens=_int(tokens_in),
+        output_tokens=_int(tokens_out),
+        cache_read_input_tokens=_int(read),
+        cost_usd=cost,
         cost_unknown=unknown,
         saved_usd=Decimal(saved),
         duration=Percentiles(*duration) if duration else None,
         ttft=Percentiles(*ttft) if ttft else None,
     )
+
+
+def _int(value: str | None) -> int | None:
+    return None if value is None else int(value)

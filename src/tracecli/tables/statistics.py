@@ -24,7 +24,7 @@ _NONE = "(none)"
 def statistics(groups: Sequence[Group], by: Sequence[str], *, left_out: int = 0) -> Iterator[RenderableType]:
     """A table for a terminal. The bar is the share of the cost, or of the requests where none has a cost."""
     by_cost = any(group.cost_usd for group in groups)
-    shares = [float(group.cost_usd) if by_cost else float(group.requests) for group in groups]
+    shares = [float(group.cost_usd or 0) if by_cost else float(group.requests) for group in groups]
     most = max(shares, default=0.0)
     columns = [
         *(Column(line(name), floor=8) for name in by),
@@ -44,6 +44,8 @@ def statistics(groups: Sequence[Group], by: Sequence[str], *, left_out: int = 0)
     rows = []
     for group, cost, share in zip(groups, costs, shares, strict=True):
         tokens = f"{values.short_count(group.input_tokens)}→{values.short_count(group.output_tokens)}"
+        if group.input_tokens is None and group.output_tokens is None:
+            tokens = values.UNKNOWN
         rows.append(
             [
                 *(Text(_NONE, "dim") if part is None else Text(line(part)[:500], "bold") for part in group.key),
@@ -73,7 +75,7 @@ def as_json(group: Group, by: Sequence[str]) -> dict[str, Any]:
     """As JSON values; what nobody reported is null."""
     told = asdict(group)
     for name in ("cost_usd", "saved_usd"):
-        told[name] = plain_decimal(told[name])
+        told[name] = None if told[name] is None else plain_decimal(told[name])
     del told["key"]
     for name in ("duration", "ttft"):
         found: Percentiles | None = getattr(group, name)
@@ -91,9 +93,7 @@ def bar(share: float, cells: int = _BAR) -> str:
 
 
 def _cost(group: Group) -> str:
-    if group.cost_unknown == group.requests:
-        return values.UNKNOWN
-    return values.money(group.cost_usd, 4)
+    return values.UNKNOWN if group.cost_usd is None else values.money(group.cost_usd, 4)
 
 
 def _rate(some: int, of: int) -> str:

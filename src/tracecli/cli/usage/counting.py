@@ -81,7 +81,7 @@ def stats(
 
 _MOST: dict[str, Any] = {
     "requests": lambda group: group.requests,
-    "cost": lambda group: group.cost_usd,
+    "cost": lambda group: group.cost_usd or 0,
     "errors": lambda group: group.errors,
     "p95": lambda group: group.duration.p95 if group.duration else 0.0,
 }
