@@ -18,6 +18,7 @@ from tracecli.exchange import Row
 from tracecli.providers import hosts as provider_hosts
 from tracecli.query.fields import FIELDS
 from tracecli.store.connection import MIGRATIONS
+from tracecli.store.views import all_views, meanings
 
 SOURCE = Path(errors.__file__).parent
 COMMANDS = (
@@ -34,6 +35,7 @@ COMMANDS = (
     ("usage", "diff"),
     ("usage", "me"),
     ("usage", "repeats"),
+    ("sql",),
     ("policy",),
     ("policy", "set"),
     ("policy", "delete"),
@@ -192,7 +194,7 @@ def _glob(labels: str | None) -> str:
 
 def json_fields() -> str:
     """The fields of a row of `--json`, with the comments of the schema."""
-    comments = dict(re.findall(r'^    "?(\w+)"? [^-\n]*?-- (.+)$', schema(), re.MULTILINE))
+    comments = meanings()
     rows = ["| field | |", "| --- | --- |"]
     rows += [
         f"| `{name}` | {_cell(comments.get(name, '').replace('NULL', 'null'))} |" for name in Row.__struct_fields__
@@ -204,6 +206,16 @@ def exit_codes() -> str:
     """The exit codes of the command line."""
     rows = ["| code | means |", "| --- | --- |"]
     return "\n".join(rows + [f"| {code} | {text} |" for code, text in EXIT_CODES.items()]) + "\n"
+
+
+def views() -> str:
+    """The views of `tracecli sql`."""
+    told = []
+    for view in all_views():
+        told += [f"`{view.name}`: {view.help}", "", "| column | type | |", "| --- | --- | --- |"]
+        told += [f"| `{column.name}` | {column.kind} | {_cell(column.help)} |" for column in view.columns]
+        told.append("")
+    return "\n".join(told)
 
 
 def schema() -> str:

@@ -2,6 +2,7 @@
 
     TracecliError
     ├── QueryError         2  a query cannot be understood (in query/errors.py)
+    ├── SqlError           2  an SQL statement cannot be run
     ├── ConfigError        3  an option, a policy file or a setting is wrong
     ├── ExchangeNotFound   4  no recorded exchange matches
     │   └── AmbiguousId    4  several do
@@ -24,6 +25,20 @@ class TracecliError(Exception):
         super().__init__(f"{problem}. {remedy}" if remedy else problem)
         self.problem = problem
         self.remedy = remedy
+
+
+class SqlError(TracecliError):
+    """An SQL statement cannot be run; `place` shows where it goes wrong, in lines of its own."""
+
+    exit_code = 2
+
+    def __init__(self, problem: str, remedy: str, place: str = "") -> None:
+        super().__init__(problem, remedy)
+        self.place = place
+
+    def __str__(self) -> str:
+        sentence = super().__str__()
+        return f"{sentence}\n  {self.place.replace('\n', '\n  ')}" if self.place else sentence
 
 
 class ConfigError(TracecliError):

@@ -25,7 +25,10 @@ SECTIONS = {
         "proxy": "Run the proxy: record calls to AI providers, pass everything else.",
         "ingest": "Load recorded exchanges from the spool into the store.",
     },
-    "Reading": {"usage": "Look at what was recorded: requests, tokens, cost."},
+    "Reading": {
+        "usage": "Look at what was recorded: requests, tokens, cost.",
+        "sql": "Ask with SQL what was recorded, and change nothing.",
+    },
     "Policies": {
         "policy": "Say what is recorded and cached, and of whom.",
         "cache": "See what the response cache holds and saves, and what it would.",

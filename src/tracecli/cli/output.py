@@ -42,22 +42,23 @@ def use_utf8() -> None:
 
 def json(value: Any) -> None:
     """Write `value` as JSON in ASCII: what would act on a terminal is escaped, and a number is never NaN."""
-    _json(value, 2)
+    _write(json_text(value))
 
 
 def json_line(value: Any) -> None:
     """Write `value` as JSON on one line."""
-    _json(value, None)
+    _write(json_text(value, indent=None))
 
 
-def _json(value: Any, indent: int | None) -> None:
+def json_text(value: Any, *, indent: int | None = 2) -> str:
+    """`value` as JSON in ASCII, with a line end."""
     try:
         text = json_module.dumps(value, indent=indent, allow_nan=False)
     except ValueError:
         text = json_module.dumps(_finite(value), indent=indent)
     except RecursionError:  # Python 3.12 lays out in Python, and stops at a thousand lists in each other
         text = json_module.dumps(value)
-    _write(text.replace("\x7f", "\\u007f") + "\n")
+    return text.replace("\x7f", "\\u007f") + "\n"
 
 
 @dataclass
@@ -114,8 +115,8 @@ def rows(
         _show(console, [Listing(found, now, _layout.zone, more=more and latest)])
 
 
-def csv(lines: Iterable[str]) -> None:
-    """Write CSV; what would act on a terminal is escaped only if it is one that reads it."""
+def data_lines(lines: Iterable[str]) -> None:
+    """Write lines of data; what would act on a terminal is escaped only if it is one that reads it."""
     for line in lines:
         _write(visible.lines(line) if sys.stdout is not None and sys.stdout.isatty() else line)
 

@@ -7,7 +7,7 @@ import datetime as dt
 import random
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import duckdb
@@ -67,13 +67,25 @@ def make(home: Home) -> None:
         pass
 
 
+def attach(connection: duckdb.DuckDBPyConnection, home: Home) -> None:
+    """Add the database to another one, as `traces`, for reading alone. Raises as `opened` does."""
+    with opened(home):
+        pass  # it is there, and of this version
+    name = str(home.database).replace("'", "''")
+    _waited(home, READ_PATIENCE_S, lambda: connection.execute(f"ATTACH '{name}' AS traces (READ_ONLY)"))
+
+
 def _connect(home: Home, write: bool) -> duckdb.DuckDBPyConnection:
     settings = _SETTINGS | {"temp_directory": str(home.scratch)}
     patience = WRITE_PATIENCE_S if write else READ_PATIENCE_S
+    return _waited(home, patience, lambda: duckdb.connect(str(home.database), read_only=not write, config=settings))
+
+
+def _waited[T](home: Home, patience: float, open_it: Callable[[], T]) -> T:
     deadline = time.monotonic() + patience
     while True:
         try:
-            return duckdb.connect(str(home.database), read_only=not write, config=settings)
+            return open_it()
         except duckdb.Error as error:
             message = str(error)
             if not _is_locked(message):

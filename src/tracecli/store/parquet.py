@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -101,6 +101,65 @@ def without(
         parameters,
     ).fetchall()
     return write(home, folder, connection, query, parameters, holds) if holds[2] else None
+
+
+def export(home: Home, lines: Iterable[str], path: Path) -> None:
+    """Write JSON lines to a Parquet file of the reader's, whole or not at all. Raises OSError."""
+    rows = home.scratch / f"{new_id()}.rows"
+    longest = 0
+    try:
+        with open(rows, "x", encoding="ascii", opener=_private) as file:
+            for line in lines:
+                longest = max(longest, len(line))
+                file.write(line)
+        with drafted(path) as draft, scratchpad(home) as connection:
+            source = _typed(connection, rows, longest) if longest else "SELECT NULL AS nothing WHERE false"
+            how = "(FORMAT parquet, COMPRESSION zstd, USE_TMP_FILE false)"  # another would be readable by others
+            connection.execute(f"COPY ({source}) TO '{quoted(draft)}' {how}")
+    finally:
+        rows.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def drafted(path: Path) -> Iterator[Path]:
+    """A private file beside `path`, that takes its place at the end. Raises OSError."""
+    draft = path.with_name(f".{path.name}.{new_id()}")
+    os.close(_private(str(draft), os.O_WRONLY | os.O_CREAT | os.O_EXCL))
+    try:
+        yield draft
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+_BY_NAME = {"usd": "DECIMAL(28, 15)", "at": "TIMESTAMPTZ", "ms": "DOUBLE", "tokens": "BIGINT", "bytes": "BIGINT"}
+_TEXTS = ("DATE", "TIME", "TIMESTAMP", "UUID", "JSON")
+"""Types that DuckDB takes texts for."""
+
+
+def _typed(connection: duckdb.DuckDBPyConnection, path: Path, longest: int) -> str:
+    """A query of JSON lines: texts stay texts, but money, which is told as text to stay exact, and moments.
+
+    What a name says of its column holds also where no line has a value.
+    """
+    read = f"read_json('{quoted(path)}', format = 'newline_delimited', maximum_object_size = {max(longest, 1 << 20)}"
+    found = connection.execute(f"DESCRIBE FROM {read}, sample_size = -1)").fetchall()
+    kinds = {name: "VARCHAR" if kind in _TEXTS else kind.replace("JSON", "VARCHAR") for name, kind, *_ in found}
+    columns = []
+    for name, kind in kinds.items():
+        column = '"' + name.replace('"', '""') + '"'
+        wanted = _BY_NAME.get(name.rpartition("_")[2])
+        columns.append(f"TRY_CAST({column} AS {wanted}) AS {column}" if wanted and kind == "VARCHAR" else column)
+    given = ", ".join(f"{_text(name)}: {_text(kind)}" for name, kind in kinds.items())
+    return f"SELECT {', '.join(columns)} FROM {read}, columns = {{{given}}})"  # noqa: S608 - names are quoted
+
+
+def _text(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_CLOEXEC, PRIVATE_FILE)
 
 
 def quoted(path: Path) -> str:

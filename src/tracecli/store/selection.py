@@ -30,19 +30,22 @@ _FEW = 10_000
 class Selection:
     """All exchanges there are this moment. Others wait while it is open: use it for moments."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, waiting: Sequence[Recorded]) -> None:
+    def __init__(
+        self, connection: duckdb.DuckDBPyConnection, waiting: Sequence[Recorded], columns: Sequence[str] = _WAITING
+    ) -> None:
+        """`columns` are those that are known of `waiting`."""
         self.connection = connection
         known = exchanges.known(connection, [one.row.id for one in waiting])
         left = [one for one in waiting if one.row.id not in known]
         self.tables = ["exchange"]
         self.filter = "true"
         if left:
-            self._hold(left)
+            self._hold(left, columns)
             self.tables.append("waiting")
 
-    def _hold(self, records: Sequence[Recorded]) -> None:
-        lines = msgspec.json.encode([exchanges.values_of(one, _WAITING) for one in records]).decode()
-        kinds = msgspec.json.encode([{name: exchanges.kind_of(name) for name in _WAITING}]).decode()
+    def _hold(self, records: Sequence[Recorded], columns: Sequence[str]) -> None:
+        lines = msgspec.json.encode([exchanges.values_of(one, columns) for one in records]).decode()
+        kinds = msgspec.json.encode([{name: exchanges.kind_of(name) for name in columns}]).decode()
         self.connection.execute(
             f"CREATE TEMP TABLE waiting AS SELECT one.* FROM (SELECT unnest(from_json($1, '{kinds}')) AS one)",  # noqa: S608 - names of ours only
             [lines],

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import datetime as dt
-import io
-import json
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from typing import Any
@@ -21,7 +18,6 @@ from tracecli.tables.listing import OUTCOME_STYLE, Totals, short_ids, status_sty
 from tracecli.tables.visible import line
 
 _CELL_CHARACTERS = 500
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _TOKENS = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
 _COUNTS = frozenset((*_TOKENS, "reasoning_output_tokens", "request_bytes", "response_bytes"))
 _NARROW = frozenset({"id", "status", "stream", "traced", "outcome", "started_at"})
@@ -56,36 +52,6 @@ def _cells(rows: Sequence[Row], name: str, now: dt.datetime, zone: dt.tzinfo | N
 def plain(rows: Sequence[Row], names: Sequence[str], zone: dt.tzinfo | None = None) -> Iterator[str]:
     """For a pipe: a line of names and one line a request; nothing is shortened, unknown is `-`."""
     return plain_grid(names, [[_exact(getattr(row, name), zone) for name in names] for row in rows])
-
-
-def csv_lines(rows: Sequence[Row], names: Sequence[str]) -> Iterator[str]:
-    """CSV (RFC 4180) with the values of the JSON; unknown is empty.
-
-    A text that a spreadsheet would run as a formula gets an apostrophe before it.
-    """
-    yield _csv(list(names))
-    for row in rows:
-        told = row.as_json()
-        yield _csv([_csv_cell(told[name]) for name in names])
-
-
-def _csv(cells: Sequence[str]) -> str:
-    line = io.StringIO()
-    csv.writer(line).writerow(cells)
-    return line.getvalue()
-
-
-def _csv_cell(value: Any) -> str:
-    match value:
-        case None:
-            return ""
-        case bool():
-            return "true" if value else "false"
-        case str():
-            return f"'{value}" if value.startswith(_FORMULA) else value
-        case list():
-            return json.dumps(value)
-    return str(value)
 
 
 def _column(place: int, header: str, name: str) -> Column:

@@ -8,8 +8,9 @@ from typing import Any
 import click
 
 from tracecli import config
-from tracecli.cli import filters, output
+from tracecli.cli import filters, formats, output
 from tracecli.cli.arguments import moment
+from tracecli.cli.formats import Form
 from tracecli.query import syntax
 from tracecli.query.errors import did_you_mean
 from tracecli.query.orders import GROUPS, TIMES
@@ -42,15 +43,15 @@ def _by(context: click.Context, option: click.Parameter, value: str) -> list[str
 )
 @click.option("--limit", type=click.IntRange(1, 1_000_000), default=30, show_default=True, metavar="N")
 @filters.zone_options
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@formats.options(csv=True)
 def stats(
+    form: Form,
     query: tuple[str, ...],
     by: list[str],
     sort: str | None,
     limit: int,
     zone: str | None,
     utc: bool,
-    as_json: bool,
     **given: Any,
 ) -> None:
     """Count requests, tokens and cost, with error and hit rates and the spread of times.
@@ -70,8 +71,8 @@ def stats(
         found = sorted(found, key=lambda group: group.key)[-limit:]
     from tracecli.tables import statistics as tables
 
-    if as_json:
-        output.json([tables.as_json(group, by) for group in found[:limit]])
+    if not form.is_table:
+        form.write(tables.as_json(group, by) for group in found[:limit])
     elif found:
         shown = found[:limit]
         output.listing(tables.statistics(shown, by, left_out=len(found) - len(shown)), tables.plain(shown, by))
@@ -119,8 +120,8 @@ def me(user: str, zone: str | None, utc: bool, as_json: bool) -> None:
     "--since", callback=moment, default="7d", show_default=True, metavar="WHEN", help="From then on: 7d, 2h or a date."
 )
 @click.option("--limit", type=click.IntRange(1, 10_000), default=20, show_default=True, metavar="N")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def repeats(since: dt.datetime, limit: int, as_json: bool) -> None:
+@formats.options(csv=True)
+def repeats(form: Form, since: dt.datetime, limit: int) -> None:
     """List the requests that were made most often, and what all but the first of them cost.
 
     Requests are the same where the cache would say so, whoever made them; recorded without content, they do not count.
@@ -128,8 +129,8 @@ def repeats(since: dt.datetime, limit: int, as_json: bool) -> None:
     from tracecli.cache_report import counts
 
     found = counts.repeats(config.home(), since, limit)
-    if as_json:
-        output.json([one.as_json() for one in found])
+    if not form.is_table:
+        form.write(one.as_json() for one in found)
         return
     if not found:
         output.say("No recorded request was made twice since then.")

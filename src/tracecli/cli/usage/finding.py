@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Iterator
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from tracecli import config
-from tracecli.cli import filters, output
+from tracecli.cli import filters, formats, output
+from tracecli.cli.formats import Form
 from tracecli.query import sql, syntax
+
+if TYPE_CHECKING:
+    from tracecli.finding import Found
 
 
 @click.command("find", cls=filters.Asking)
@@ -21,8 +26,9 @@ from tracecli.query import sql, syntax
 @filters.options
 @click.option("--limit", type=click.IntRange(1, 1_000_000), default=20, show_default=True, metavar="N")
 @filters.zone_options
-@click.option("--json", "as_json", is_flag=True, help="Print JSON Lines: one object a request.")
+@formats.options(csv=True, json="jsonl", json_help="Print JSON Lines: one object a request.")
 def find(
+    form: Form,
     text: str,
     query: tuple[str, ...],
     regex: bool,
@@ -30,7 +36,6 @@ def find(
     limit: int,
     zone: str | None,
     utc: bool,
-    as_json: bool,
     **given: Any,
 ) -> None:
     """Look for words in prompts and completions.
@@ -54,12 +59,18 @@ def find(
 
     now = dt.datetime.now(dt.UTC)
     number = 0
-    for one in islice(finding.search(config.home(), wanted, within, now, where), limit):
-        number += 1
-        if as_json:
-            output.json_line(tables.as_json(one))
-        else:
+
+    def counted() -> Iterator[Found]:
+        nonlocal number
+        for one in islice(finding.search(config.home(), wanted, within, now, where), limit):
+            number += 1
+            yield one
+
+    if form.is_table:
+        for one in counted():
             output.listing(tables.found(one, now, where), tables.plain(one))
+    else:
+        form.write(tables.as_json(one) for one in counted())
     if not number:
         output.say("Nothing was found.")
     elif number == limit:

@@ -8,7 +8,8 @@ from typing import Any
 import click
 
 from tracecli import config
-from tracecli.cli import filters, output
+from tracecli.cli import filters, formats, output
+from tracecli.cli.formats import Form
 
 
 @click.command("sessions", cls=filters.Asking)
@@ -17,9 +18,9 @@ from tracecli.cli import filters, output
 @click.option("--limit", type=click.IntRange(1, 100_000), default=30, show_default=True, metavar="N")
 @click.option("--infer/--no-infer", default=True, help="Find those without an id by their messages.  [default: infer]")
 @filters.zone_options
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@formats.options(csv=True)
 def sessions(
-    query: tuple[str, ...], limit: int, infer: bool, zone: str | None, utc: bool, as_json: bool, **given: Any
+    form: Form, query: tuple[str, ...], limit: int, infer: bool, zone: str | None, utc: bool, **given: Any
 ) -> None:
     """List agent runs and conversations.
 
@@ -32,8 +33,8 @@ def sessions(
 
     now = dt.datetime.now(dt.UTC)
     found = conversations.sessions(config.home(), wanted, now, where, limit, infer=infer)
-    if as_json:
-        output.json([one.as_json() for one in found])
+    if not form.is_table:
+        form.write(one.as_json() for one in found)
         return
     if not found:
         output.say("No session fits.")
@@ -46,8 +47,8 @@ def sessions(
 @click.command("session")
 @click.argument("name", metavar="ID")
 @filters.zone_options
-@click.option("--json", "as_json", is_flag=True, help="Print JSON: a list of requests.")
-def session(name: str, zone: str | None, utc: bool, as_json: bool) -> None:
+@formats.options(csv=True)
+def session(form: Form, name: str, zone: str | None, utc: bool) -> None:
     """Show a session as a timeline.
 
     ID is what `usage sessions` lists, or the id of one of its requests.
@@ -57,8 +58,8 @@ def session(name: str, zone: str | None, utc: bool, as_json: bool) -> None:
     where = filters.zone_of(zone, utc)
     now = dt.datetime.now(dt.UTC)
     found = conversations.session(config.home(), name, now)
-    if as_json:
-        output.json([row.as_json() for row in found])
+    if not form.is_table:
+        form.write(row.as_json() for row in found)
         return
     from tracecli.tables import sessions as tables
 

@@ -10,7 +10,8 @@ import click
 from click.core import ParameterSource
 
 from tracecli import config
-from tracecli.cli import filters, output
+from tracecli.cli import filters, formats, output
+from tracecli.cli.formats import Form
 from tracecli.errors import ExchangeNotFound
 from tracecli.exchange import Row
 from tracecli.query import syntax
@@ -104,9 +105,9 @@ def _sort(context: click.Context, option: click.Parameter, value: str) -> tuple[
 @filters.zone_options
 @click.option("--width", type=click.IntRange(20, 10_000), metavar="N", help="Lay out for so many columns.")
 @click.option("--pager/--no-pager", default=True, help="Page what is longer than the screen.  [default: page]")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON: a list, or with REF one object.")
-@click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
+@formats.options(csv=True, json_help="Print JSON: a list, or with REF one object.")
 def show(
+    form: Form,
     query: tuple[str, ...],
     limit: int,
     sort: tuple[str, bool],
@@ -120,8 +121,6 @@ def show(
     utc: bool,
     width: int | None,
     pager: bool,
-    as_json: bool,
-    as_csv: bool,
     **given: Any,
 ) -> None:
     """List the latest requests, find some, or open one.
@@ -139,12 +138,13 @@ def show(
     spaces apart. Names and units are then those of --json, and `-` is unknown.
     """
     where = filters.zone_of(zone, utc)
-    if as_json and as_csv:
-        raise click.UsageError("--json and --csv are two formats: leave one of them out.")
     if query == ("",):
         raise ExchangeNotFound("an empty text is not an id", "Give an id, the beginning of one, or `last`.")
     if len(query) == 1 and _REF.fullmatch(query[0]):
         _only_ref(click.get_current_context())
+        as_json = form.name == "json" and not form.file
+        if not (as_json or form.is_table):
+            raise click.UsageError("REF opens one request: it is shown, or printed with --json.")
         if sum((as_json, as_curl, as_python, bool(part or raw), follow_session and not as_json)) > 1:
             raise click.UsageError("--json, --curl, --python, --part and --follow-session exclude each other.")
         if part or raw:
@@ -163,14 +163,10 @@ def show(
     home = config.home()
     now = dt.datetime.now(dt.UTC)
     found = finding.rows(home, wanted, now, where, sort=finding.Sort(*sort), limit=limit)
-    if as_json:
+    if not form.is_table:
         names = [name for _, name in columns] if columns else list(Row.__struct_fields__)
-        told = [row.as_json() for row in found]
-        output.json([{name: one[name] for name in names} for one in told])
-    elif as_csv:
-        from tracecli.tables import columns as tables
-
-        output.csv(tables.csv_lines(found, [name for _, name in columns or []] or Row.__struct_fields__))
+        told = (row.as_json() for row in found)
+        form.write(({name: one[name] for name in names} for one in told), names)
     elif found:
         latest = sort == ("time", True)
         with output.layout(width=width, zone=where, pager=config.pager() if pager else None):
@@ -181,7 +177,7 @@ def show(
         output.say("No recorded request fits.")
 
 
-_HOW = {"as_json", "zone", "utc", "width", "pager"}
+_HOW = {"as_format", "as_json", "zone", "utc", "width", "pager"}
 
 
 def _only_ref(context: click.Context) -> None:

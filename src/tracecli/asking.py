@@ -1,0 +1,120 @@
+"""SQL over what was recorded: the views of `store.views`, store and spool as one, read and never changed."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from tracecli import browse, finding, walking
+from tracecli.config import Home
+from tracecli.contents import Side, said_in
+from tracecli.exchange import Captured, Headers, Message
+from tracecli.query.syntax import EVERYTHING, Query
+from tracecli.recorded import record
+from tracecli.store import parquet, views
+from tracecli.store.sandbox import Answer, Sandbox, sandbox
+from tracecli.understanding import understand
+from tracecli.wire.encodings import decode
+
+TIMEOUT_S = 60.0
+
+
+@contextlib.contextmanager
+def answer(
+    home: Home,
+    statement: str,
+    query: Query,
+    now: dt.datetime,
+    zone: dt.tzinfo | None = None,
+    *,
+    timeout_s: float = TIMEOUT_S,
+    into: Path | None = None,
+) -> Iterator[Answer]:
+    """What a statement finds in the views of the exchanges that fit a query; `into` is a Parquet file to write it to.
+
+    The bodies are read only if it asks for them. Raises SqlError if it cannot be run, OSError if the file cannot be
+    written, and what `finding.rows` raises.
+    """
+    with sandbox(home, zone) as box:
+        wanted = box.asked_for(statement)
+        content = [view for view in views.OF_CONTENT if view.name in wanted]
+        prices = browse.prices(home)
+        spooled = [(record(one, prices), one) for one in browse.spooled(home)]
+        only = None
+        if content or query != EVERYTHING:
+            with finding.selected(home, query, now, zone) as (found, condition):
+                only = found.ids(condition) if query != EVERYTHING else None
+                sizes = found.sizes(condition) if content else []
+            stored = {identifier for identifier, _ in sizes}
+            fits = set(only) if only is not None else None
+            waiting = [one for _, one in spooled if one.exchange.id not in stored]
+            _fill(box, content, [one for one in waiting if fits is None or one.exchange.id in fits])
+            for batch in walking.batches(home, sizes):
+                _fill(box, content, [captured for _, captured in batch if captured is not None])
+        box.show([recorded for recorded, _ in spooled], only)
+        with parquet.drafted(into) if into else contextlib.nullcontext() as draft:
+            answer = box.ask(statement, timeout_s=timeout_s, into=draft)
+        yield answer
+
+
+def _fill(box: Sandbox, content: Sequence[views.View], captured: Iterable[Captured]) -> None:
+    """Add what some exchanges hold to the views of content that are asked for."""
+    traced = [one for one in captured if one.exchange.traced]
+    if not traced:
+        return
+    for view in content:
+        rows = _messages(traced) if view is views.MESSAGES else _bodies(traced)
+        box.fill(view, list(rows))
+
+
+def _messages(captured: Iterable[Captured]) -> Iterator[tuple[Any, ...]]:
+    for one in captured:
+        found, _ = understand(one.exchange, one.request_body, one.response_body)
+        sides: list[tuple[Side, list[Message]]] = [
+            ("prompt", found.input_messages),
+            ("completion", found.output_messages),
+        ]
+        for side, messages in sides:
+            for number, message in enumerate(messages):
+                for place, (kind, name, call, text) in enumerate(_parts(message)):
+                    yield one.exchange.id, side, number, place, _text(message.get("role")), kind, name, call, text
+
+
+def _parts(message: Message) -> Iterator[tuple[str | None, str | None, str | None, str]]:
+    """Type, tool, call and text of each part."""
+    parts = message.get("parts")
+    for part in parts if isinstance(parts, list) else [parts]:
+        texts = "\n".join(said_in({"parts": [part]}))
+        if not isinstance(part, dict):
+            yield None, None, None, texts
+            continue
+        kind, name = _text(part.get("type")), _text(part.get("name"))
+        if kind == "tool_call":  # `said_in` begins with the tool's name
+            texts = "\n".join(said_in({"parts": [{**part, "name": None}]}))
+        yield kind, name, _text(part.get("id")), texts
+
+
+def _bodies(captured: Iterable[Captured]) -> Iterator[tuple[Any, ...]]:
+    for one in captured:
+        exchange = one.exchange
+        yield exchange.id, "request", *_body(exchange.request_headers, exchange.request_cut, one.request_body)
+        if exchange.status is not None:
+            yield exchange.id, "response", *_body(exchange.response_headers, exchange.response_cut, one.response_body)
+
+
+def _body(headers: Headers, cut: bool, raw: bytes) -> tuple[str | None, bool, str | None, bytes]:
+    named = {name.lower(): value for name, value in headers}
+    plain, error = decode(named.get("content-encoding"), raw)
+    body = raw if error and not plain else plain
+    try:
+        text = body.decode()
+    except UnicodeDecodeError:
+        text = None
+    return named.get("content-type"), cut, text, body
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
