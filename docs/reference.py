@@ -36,6 +36,7 @@ COMMANDS = (
     ("usage", "me"),
     ("usage", "repeats"),
     ("sql",),
+    ("export", "har"),
     ("policy",),
     ("policy", "set"),
     ("policy", "delete"),

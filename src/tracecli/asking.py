@@ -8,13 +8,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from tracecli import browse, finding, walking
+from tracecli import browse, files, finding, walking
 from tracecli.config import Home
 from tracecli.contents import Side, said_in
 from tracecli.exchange import Captured, Headers, Message
 from tracecli.query.syntax import EVERYTHING, Query
 from tracecli.recorded import record
-from tracecli.store import parquet, views
+from tracecli.store import views
 from tracecli.store.sandbox import Answer, Sandbox, sandbox
 from tracecli.understanding import understand
 from tracecli.wire.encodings import decode
@@ -55,7 +55,7 @@ def answer(
             for batch in walking.batches(home, sizes):
                 _fill(box, content, [captured for _, captured in batch if captured is not None])
         box.show([recorded for recorded, _ in spooled], only)
-        with parquet.drafted(into) if into else contextlib.nullcontext() as draft:
+        with files.drafted(into) if into else contextlib.nullcontext() as draft:
             answer = box.ask(statement, timeout_s=timeout_s, into=draft)
         yield answer
 

@@ -52,7 +52,7 @@ def open_exchange(home: Home, reference: str) -> Opened:
 
     Raises ExchangeNotFound or AmbiguousId if it does not name one, and what `latest` raises.
     """
-    return _opened(*find(home, reference))
+    return opened_of(*find(home, reference))
 
 
 def find(home: Home, reference: str) -> tuple[Recorded, Captured]:
@@ -138,7 +138,8 @@ def _bounds(prefix: str) -> tuple[str, str]:
     return digits.ljust(32, "0"), digits.ljust(32, "f")
 
 
-def _opened(recorded: Recorded, captured: Captured) -> Opened:
+def opened_of(recorded: Recorded, captured: Captured) -> Opened:
+    """An exchange with its content, as it is shown."""
     exchange = recorded.exchange
     input_messages: list[Message] = []
     output_messages: list[Message] = []

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from tracecli import browse, walking
 from tracecli.config import Home
 from tracecli.contents import Looked, Match, look, matches
-from tracecli.exchange import Row
+from tracecli.exchange import Captured, Opened, Row
 from tracecli.query import sql
 from tracecli.query.syntax import EVERYTHING, Query, Term
 from tracecli.recorded import Recorded, record
@@ -109,6 +109,23 @@ def search(home: Home, words: Term, query: Query, now: dt.datetime, zone: dt.tzi
         for stored, captured in reversed(batch):
             if captured is not None and (places := matches(captured, words)):
                 yield Found(stored.row, places)
+
+
+def opened(
+    home: Home, query: Query, now: dt.datetime, zone: dt.tzinfo | None = None, *, limit: int
+) -> Iterator[Opened]:
+    """The latest exchanges that fit, with their content, oldest first. Raises as `rows` does."""
+    waiting = {one.exchange.id: one for one in browse.spooled(home)}
+    found = rows(home, query, now, zone, limit=limit)
+    prices = browse.prices(home)
+    sizes = [(row.id, row.request_bytes + row.response_bytes) for row in reversed(found) if row.id not in waiting]
+    stored = walking.each(home, sizes)
+    for row in reversed(found):
+        if captured := waiting.get(row.id):
+            yield browse.opened_of(record(captured, prices), captured)
+        else:
+            recorded, held = next(stored)
+            yield browse.opened_of(recorded, held or Captured(recorded.exchange, b"", b""))
 
 
 type _Matched = dict[Term, list[str]]

@@ -28,6 +28,7 @@ SECTIONS = {
     "Reading": {
         "usage": "Look at what was recorded: requests, tokens, cost.",
         "sql": "Ask with SQL what was recorded, and change nothing.",
+        "export": "Hand what was recorded to other tools.",
     },
     "Policies": {
         "policy": "Say what is recorded and cached, and of whom.",

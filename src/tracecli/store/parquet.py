@@ -16,6 +16,7 @@ from typing import Any
 import duckdb
 import msgspec
 
+from tracecli import files
 from tracecli.config import PRIVATE_FILE, Home
 from tracecli.exchange import new_id
 from tracecli.store.connection import without_pandas
@@ -112,24 +113,12 @@ def export(home: Home, lines: Iterable[str], path: Path) -> None:
             for line in lines:
                 longest = max(longest, len(line))
                 file.write(line)
-        with drafted(path) as draft, scratchpad(home) as connection:
+        with files.drafted(path) as draft, scratchpad(home) as connection:
             source = _typed(connection, rows, longest) if longest else "SELECT NULL AS nothing WHERE false"
             how = "(FORMAT parquet, COMPRESSION zstd, USE_TMP_FILE false)"  # another would be readable by others
             connection.execute(f"COPY ({source}) TO '{quoted(draft)}' {how}")
     finally:
         rows.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def drafted(path: Path) -> Iterator[Path]:
-    """A private file beside `path`, that takes its place at the end. Raises OSError."""
-    draft = path.with_name(f".{path.name}.{new_id()}")
-    os.close(_private(str(draft), os.O_WRONLY | os.O_CREAT | os.O_EXCL))
-    try:
-        yield draft
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 _BY_NAME = {"usd": "DECIMAL(28, 15)", "at": "TIMESTAMPTZ", "ms": "DOUBLE", "tokens": "BIGINT", "bytes": "BIGINT"}
