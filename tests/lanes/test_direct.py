@@ -15,6 +15,7 @@ import pytest
 from mitmproxy.connection import Client, ConnectionState, Server
 from mitmproxy.proxy import commands, events, server
 
+from tests.support import answers
 from tests.support.proxies import Proxy
 from tests.support.standin import Received, Reply
 from tests.support.waiting import Gate
@@ -212,6 +213,7 @@ def test_others_that_wait_hold_up_nothing() -> None:
 
 def _upload(proxy: Proxy, trust: ssl.SSLContext, request: bytes) -> bytes:
     """The answer to a request that is there whole at once, behind the handshake of a new connection."""
+    whole = json.dumps(answers.chat()).encode()
     arriving, leaving = ssl.MemoryBIO(), ssl.MemoryBIO()
     client = trust.wrap_bio(arriving, leaving, server_hostname="api.openai.com")
     with socket.create_connection(("127.0.0.1", proxy.port), timeout=20) as connection:
@@ -226,11 +228,13 @@ def _upload(proxy: Proxy, trust: ssl.SSLContext, request: bytes) -> bytes:
                 arriving.write(connection.recv(65536))
         client.write(request)
         connection.sendall(leaving.read())
-        while True:
+        answer = b""
+        while not answer.endswith(whole):
             try:
-                return client.read(65536)
+                answer += client.read(65536)
             except ssl.SSLWantReadError:
                 arriving.write(connection.recv(65536))
+        return answer
 
 
 def test_uploads_over_new_connections(proxy: Proxy, user: str) -> None:
@@ -240,8 +244,8 @@ def test_uploads_over_new_connections(proxy: Proxy, user: str) -> None:
     request = f"{head}Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
     trust = proxy.trust()
     with ThreadPoolExecutor(4) as clients:
-        answers = list(clients.map(lambda _: _upload(proxy, trust, request), range(8)))
-    assert [answer[:12] for answer in answers] == [b"HTTP/1.1 200"] * 8
+        told = list(clients.map(lambda _: _upload(proxy, trust, request), range(8)))
+    assert [answer[:12] for answer in told] == [b"HTTP/1.1 200"] * 8
     assert [(row["outcome"], row["request_bytes"]) for row in proxy.rows(user)] == [("complete", len(body))] * 8
 
 
