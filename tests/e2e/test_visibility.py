@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tests.support.commands import opened, rows, tracecli
+from tests.support.commands import opened, tracecli
 from tests.support.load import load
 from tests.support.proxies import running_proxy
 from tests.support.standin import Standin
@@ -28,6 +28,6 @@ def test_reading_under_load(standin: Standin, tmp_path: Path, user: str) -> None
                     assert opened(proxy.home, found[0]["id"])["request"]["body"]
         assert len(sent.ended) > 100, "there was no load"
         assert sent.failures == 0
-        recorded = [row["user"] for row in rows(proxy.home)]
+        recorded = [row["user"] for row in proxy.rows()]
     assert len(recorded) == len(set(recorded))
     assert set(recorded) == set(sent.ended) | {f"{user}-{number}" for number in range(20)}
