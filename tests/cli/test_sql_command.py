@@ -112,6 +112,19 @@ def test_days_are_those_of_the_zone(capsys: pytest.CaptureFixture[str]) -> None:
         "SELECT * FROM read_parquet('{home}/bodies/*.parquet')",
         "SELECT * FROM sqlite_scan('{home}/cache.db', 'entry')",
         "SELECT * FROM query('COPY (SELECT 1) TO ''/tmp/x''')",
+        "SELECT * FROM query('SELECT 1')",
+        "SELECT * FROM query_table('exchange')",
+        "SELECT * FROM enable_logging(storage = 'stdout')",
+        "SELECT * FROM enable_logging(storage = 'file', storage_path = '{home}')",
+        "SELECT * FROM enable_profiling()",
+        "SELECT write_log('x')",
+        "WITH a AS (SELECT * FROM enable_logging()) SELECT * FROM a",
+        "SELECT (SELECT write_log('x'))",
+        "SELECT length(repeat('x', 3000000000))",
+        "SELECT * FROM traces.exchange",
+        "SELECT * FROM exchange",
+        "SELECT * FROM duckdb_settings()",
+        "SELECT $1",
         "SELECT getenv('HOME')",
         "SELECT * FROM duckdb_secrets()",
         "COPY exchanges TO '{home}/x.csv'",
@@ -148,6 +161,25 @@ def test_nothing_else_is_reached(home: Home, capsys: pytest.CaptureFixture[str],
     assert "bug" not in err
     assert sorted(path.name for path in home.root.iterdir()) == before
     assert [row["n"] for row in ask(capsys, "SELECT count(*) AS n FROM exchanges")] == [3]
+
+
+@pytest.mark.usefixtures("home")
+@pytest.mark.parametrize(
+    ("statement", "number"),
+    [
+        ("WITH mine AS (FROM exchanges) SELECT * FROM mine", 3),
+        ("SELECT * FROM exchanges AS e JOIN messages AS m USING (id)", 4),
+        ("SELECT * FROM exchanges WHERE id IN (SELECT id FROM messages)", 2),
+        ("FROM range(3)", 3),
+        ("SELECT unnest(['a', 'b'])", 2),
+        ("SELECT name FROM (DESCRIBE messages) AS d(name, kind, a, b, c, e) WHERE kind = 'INTEGER'", 2),
+        ("WITH RECURSIVE t(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM t WHERE n < 5) SELECT n FROM t", 5),
+        ("VALUES (1), (2); -- two", 2),
+    ],
+)
+def test_what_can_be_asked(statement: str, number: int, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever only reads the views runs."""
+    assert len(ask(capsys, statement)) == number
 
 
 @pytest.mark.usefixtures("home")

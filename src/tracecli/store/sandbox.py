@@ -1,13 +1,16 @@
 """A DuckDB for statements that readers write: it reads the views and nothing else, and changes nothing.
 
 It is a database in memory, to which the stored exchanges are attached for reading. Before a statement of a reader
-runs, access to files and to the network, extensions and settings are locked. Only a SELECT runs, one at a time.
+runs, access to files and to the network, extensions and settings are locked. That is not enough by itself: functions
+of DuckDB log to standard output or end the process under it. So a statement is parsed before, and only a SELECT runs
+that reads the views, with table functions that are known to be harmless.
 """
 
 from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import json
 import re
 import shutil
 import threading
@@ -21,12 +24,15 @@ import duckdb
 from tracecli.config import Home
 from tracecli.errors import SqlError
 from tracecli.exchange import new_id
+from tracecli.query.errors import did_you_mean
 from tracecli.recorded import Recorded
 from tracecli.store import parquet, views
 from tracecli.store.connection import MIGRATIONS, attach, without_pandas
 from tracecli.store.selection import Selection
 
 _MEMORY = "400MB"
+_BESIDE = 1 << 30
+"""Bytes that the process may take while a statement runs."""
 _FETCHED = 1000
 """Rows at once."""
 _RESULT = "tracecli_result"
@@ -61,16 +67,16 @@ class Sandbox:
             connection.execute(f"CREATE TABLE {view.name} ({columns})")
 
     def asked_for(self, statement: str) -> set[str]:
-        """The views that a statement may read. Raises SqlError if it is not one SELECT."""
+        """The views that a statement reads. Raises SqlError if it is not one SELECT, or does more than to read them."""
         with _told():
             found = self._connection.extract_statements(statement)
         if len(found) != 1 or found[0].type != duckdb.StatementType.SELECT:
             raise SqlError(
                 "this is not one SELECT", "Write one statement that only reads, as SELECT, WITH, FROM or DESCRIBE."
             )
-        # DuckDB's own list of a statement's tables is for simple ones: it knows no columns, and stumbles over USING.
-        words = set(re.findall(r"\w+", statement.lower()))
-        return {view.name for view in views.all_views()} & words
+        # DuckDB's own list of a statement's tables stumbles over USING, and tells of no functions.
+        [(parsed,)] = self._connection.execute("SELECT json_serialize_sql($1::VARCHAR)", [statement]).fetchall()
+        return _tables(json.loads(parsed))
 
     def fill(self, view: views.View, rows: Sequence[Sequence[Any]]) -> None:
         """Add rows to a view of content. Bytes are given as bytes."""
@@ -115,7 +121,7 @@ class Sandbox:
         connection.execute(f"SET allowed_paths = {allowed}")
         connection.execute("SET enable_external_access = false")
         connection.execute("SET lock_configuration = true")
-        with _told(timeout_s, running=True), _interrupted(connection, timeout_s):
+        with _told(timeout_s, running=True), _interrupted(connection, timeout_s), _little_memory():
             connection.execute(f"CREATE TEMP TABLE {_RESULT} AS\n{statement}")
         if into:
             how = "(FORMAT parquet, COMPRESSION zstd, USE_TMP_FILE false)"  # no other file may be written
@@ -151,6 +157,69 @@ def sandbox(home: Home, zone: dt.tzinfo | None = None) -> Iterator[Sandbox]:
     finally:
         connection.close()
         shutil.rmtree(spill, ignore_errors=True)
+
+
+_TABLE_FUNCTIONS = frozenset({"range", "generate_series", "unnest", "json_each", "json_tree", "repeat"})
+_REFUSED = frozenset({"write_log", "sleep_ms", "pg_sleep", "nextval", "currval", "getvariable"})
+"""Functions that do something beside giving a value."""
+
+
+def _tables(parsed: dict[str, Any]) -> set[str]:
+    """The views that a parsed statement reads. Raises SqlError if it reads something else."""
+    known = {view.name for view in views.all_views()}
+    nodes = list(_nodes(parsed))
+    given = {one["key"].lower() for node in nodes if "cte_map" in node for one in node["cte_map"]["map"]}
+    found = set()
+    for node in nodes:
+        function = node.get("function_name", "").lower()
+        if node.get("type") == "TABLE_FUNCTION":
+            function = node["function"].get("function_name", "").lower()
+            if function not in _TABLE_FUNCTIONS:
+                possible = ", ".join(sorted(_TABLE_FUNCTIONS))
+                raise SqlError(f"the table function {function} cannot be used here", f"These can: {possible}.")
+        elif function in _REFUSED:
+            raise SqlError(f"the function {function} cannot be used here", "Leave it out.")
+        elif node.get("type") == "BASE_TABLE":
+            name = node["table_name"].lower()
+            if node["catalog_name"] or node["schema_name"] or name not in known | given:
+                near = did_you_mean(name, known)
+                raise SqlError(f"there is no view {name}", f"{near}`tracecli sql --schema` lists the views.")
+            found.add(name)
+        elif node.get("type") == "SHOW_REF":
+            found |= known & {str(node.get("table_name") or "").lower().strip('"')}
+    return found & known
+
+
+def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
+    """Every object of what was parsed, however deep."""
+    left = [tree]
+    while left:
+        value = left.pop()
+        if isinstance(value, dict):
+            yield value
+            left += value.values()
+        elif isinstance(value, list):
+            left += value
+
+
+@contextlib.contextmanager
+def _little_memory() -> Iterator[None]:
+    """Bound what the process takes beside: DuckDB does not count single values, which can be of any size."""
+    try:
+        import resource
+
+        status = Path("/proc/self/status").read_text("ascii")
+    except (ImportError, OSError):  # not Linux
+        yield
+        return
+    used = int(status.partition("VmData:")[2].split()[0]) * 1024
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    bounds = [one for one in (soft, hard, used + _BESIDE) if one != resource.RLIM_INFINITY]
+    resource.setrlimit(resource.RLIMIT_DATA, (min(bounds), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
 
 
 def _shown(name: str, kind: str) -> str:
@@ -189,7 +258,7 @@ def _told(timeout_s: float = 0, *, running: bool = False) -> Iterator[None]:
             f"the query took longer than {timeout_s:g} s", "Ask for less, or give it more with --timeout."
         ) from None
     except duckdb.OutOfMemoryException:
-        raise SqlError(f"the query needs more memory than {_MEMORY}", "Ask for less, or for fewer columns.") from None
+        raise SqlError("the query needs more memory than it may have", "Ask for less, or for fewer columns.") from None
     except duckdb.Error as error:
         problem, *more = str(error).splitlines()
         begin = next((number for number, line in enumerate(more) if line.startswith("LINE ")), len(more))
