@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import datetime as dt
 import io
 import json
 import stat
@@ -13,8 +14,10 @@ import duckdb
 import pytest
 
 from tests.support.chats import answered, asked, call, store
+from tracecli import asking
 from tracecli.cli.main import run
 from tracecli.config import Home
+from tracecli.query.syntax import EVERYTHING
 from tracecli.spool import SpoolWriter
 from tracecli.store.views import all_views
 
@@ -198,6 +201,15 @@ def test_what_takes_too_long(capsys: pytest.CaptureFixture[str]) -> None:
     endless = "SELECT count(*) FROM range(1000000) a, range(1000000) b WHERE a.range * b.range % 7 = 3"
     assert run(["sql", endless, "--timeout", "0.2"]) == 2
     assert "longer than 0.2 s" in capsys.readouterr().err
+
+
+def test_nobody_waits_for_a_slow_reader(home: Home) -> None:
+    """While rows are being read, more is stored; they are those of the moment of the question."""
+    now = dt.datetime.now(dt.UTC)
+    with asking.answer(home, 'SELECT "user" FROM exchanges ORDER BY 1', EVERYTHING, now) as answer:
+        first = next(answer.rows)
+        store(home, call(4 * 86_400, asked("Hi"), user="zoe"))
+        assert [first, *answer.rows] == [("alice",), ("bob",), ("carol",)]
 
 
 def test_an_empty_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

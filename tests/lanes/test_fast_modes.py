@@ -12,8 +12,7 @@ import httpx2
 import pytest
 
 from tests.support import answers
-from tests.support.commands import BIN, ROOT
-from tests.support.proxies import Place, end_ingest, launch
+from tests.support.proxies import Place, end_ingest, launch, mitmdump
 from tests.support.standin import Standin
 
 ASKED = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Hello."}]}
@@ -79,15 +78,11 @@ def test_the_fast_lane_on_another_way(standin: Standin, tmp_path: Path, tunnels:
     place = Place(tmp_path)
     settings = {
         "ssl_verify_upstream_trusted_ca": str(standin.authority),
-        "confdir": str(place.home / "mitmproxy"),
         "tracecli_hosts": f"localhost:{standin.port}=openai",
         "connection_strategy": "eager" if way == "eager" else "lazy",
     }
-    command = [str(BIN / "mitmdump"), "-q", "-s", str(ROOT / "addon" / "tracecli_addon.py")]
-    command += ["--listen-host", "127.0.0.1", "-p", "0"]
-    command += [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
-    command += ["--mode", f"upstream:http://127.0.0.1:{tunnels.port}"] if way == "upstream" else []
-    process, about = launch(place, command)
+    mode = ["--mode", f"upstream:http://127.0.0.1:{tunnels.port}"] if way == "upstream" else []
+    process, about = launch(place, mitmdump(place, settings, *mode))
     try:
         port = about["listen"][0][1]
         for _ in range(2):

@@ -15,8 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.support.commands import BIN, ROOT
-from tests.support.proxies import Place, end_ingest, launch
+from tests.support.proxies import Place, end_ingest, launch, mitmdump
 from tests.support.raw import PLAN, Plan, RawProvider, Seen, Way, answers_in
 from tests.support.waiting import wait_until
 
@@ -47,12 +46,8 @@ def lanes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lanes]:
                     "tracecli_lane": lane,
                     "tracecli_hosts": f"localhost:{provider.port}=openai",
                     "ssl_verify_upstream_trusted_ca": str(provider.authority),
-                    "confdir": str(place.home / "mitmproxy"),
                 }
-                command = [str(BIN / "mitmdump"), "-q", "-s", str(ROOT / "addon" / "tracecli_addon.py")]
-                command += ["--listen-host", "127.0.0.1", "-p", "0"]
-                command += [word for name, value in options.items() for word in ("--set", f"{name}={value}")]
-                process, about = launch(place, command)
+                process, about = launch(place, mitmdump(place, options))
                 processes.append(process)
                 authority = place.home / "mitmproxy" / "mitmproxy-ca-cert.pem"
                 trusted = ssl.create_default_context(cafile=authority)

@@ -23,8 +23,7 @@ from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 from OpenSSL import SSL
 
 from tests.support import answers
-from tests.support.commands import BIN, ROOT
-from tests.support.proxies import Place, Proxy, end_ingest, launch
+from tests.support.proxies import Place, Proxy, end_ingest, launch, mitmdump
 from tracecli.lanes.resumption import Resumption
 
 AUTHORITY = trustme.CA()
@@ -223,14 +222,10 @@ def test_through_the_proxy(tmp_path: Path, provider: Provider, lane: str, user: 
     port = provider.server_address[1]
     settings = {
         "ssl_verify_upstream_trusted_ca": str(provider.authority),
-        "confdir": str(place.home / "mitmproxy"),
         "tracecli_hosts": f"localhost:{port}=openai",
         "tracecli_lane": lane,
     }
-    command = [str(BIN / "mitmdump"), "-q", "-s", str(ROOT / "addon" / "tracecli_addon.py")]
-    command += ["--listen-host", "127.0.0.1", "-p", "0"]
-    command += [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
-    process, about = launch(place, command)
+    process, about = launch(place, mitmdump(place, settings))
     try:
         with httpx2.Client(
             proxy=f"http://127.0.0.1:{about['listen'][0][1]}",

@@ -185,6 +185,14 @@ def start_proxy(
     return Proxy(place.folder, standin, process, about)
 
 
+def mitmdump(place: Place, settings: Mapping[str, str], *more: str) -> list[str]:
+    """The command line of mitmdump with the addon, on a free port of loopback, with these options."""
+    options = {"confdir": str(place.home / "mitmproxy"), **settings}
+    command = [str(BIN / "mitmdump"), "-q", "-s", str(ROOT / "addon" / "tracecli_addon.py")]
+    command += ["--listen-host", "127.0.0.1", "-p", "0"]
+    return [*command, *(word for name, value in options.items() for word in ("--set", f"{name}={value}")), *more]
+
+
 def launch(place: Place, command: Sequence[str], **more: str) -> tuple[subprocess.Popen[bytes], dict[str, Any]]:
     """Start a proxy by its whole command line; returns its process and its ready file, as soon as there is one."""
     with place.log.open("ab") as log:

@@ -123,6 +123,7 @@ class Sandbox:
         connection.execute("SET lock_configuration = true")
         with _told(timeout_s, running=True), _interrupted(connection, timeout_s), _little_memory():
             connection.execute(f"CREATE TEMP TABLE {_RESULT} AS\n{statement}")
+        connection.execute("DETACH DATABASE IF EXISTS traces")  # whoever prints the rows may take his time
         if into:
             how = "(FORMAT parquet, COMPRESSION zstd, USE_TMP_FILE false)"  # no other file may be written
             connection.execute(f"COPY {_RESULT} TO '{parquet.quoted(into)}' {how}")
