@@ -104,6 +104,7 @@ def test_a_timeline_fits_the_terminal() -> None:
         lines = rendered(timeline(rows, ROWS_NOW, dt.UTC), width, terminal=False).splitlines()
         assert len(lines) == 7
         assert ("━" in lines[2]) == (width == 120)
+        assert all(line.rstrip().endswith("━") for line in lines[2:5]) == (width == 120)
 
 
 @given(st.lists(st.lists(st.sampled_from("abc"), max_size=5)))

@@ -74,8 +74,6 @@ def timeline(rows: Sequence[Row], now: dt.datetime, zone: dt.tzinfo | None = Non
 class _Step:
     """A request of a timeline, with its bar where there is room."""
 
-    _OTHERS = 78
-
     def __init__(self, row: Row, identifier: str, at_ms: float, span_ms: float) -> None:
         self.row, self.id, self.at_ms, self.span_ms = row, identifier, at_ms, span_ms
 
@@ -91,7 +89,7 @@ class _Step:
             f"{values.short_count(row.input_tokens) + '→' + values.short_count(row.output_tokens):>10}",
             f"{values.money(row.cost_usd, 4):>9} {values.duration(row.duration_ms).replace(' ', ''):>7} ",
         )
-        if (room := options.max_width - self._OTHERS) >= 8:
+        if (room := options.max_width - text.cell_len) >= 8:
             before = min(round(self.at_ms / self.span_ms * room), room - 1)
             length = max(1, min(round(row.duration_ms / self.span_ms * room), room - before))
             text.append(" " * before + "━" * length, "green" if good else "red")
