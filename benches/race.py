@@ -259,7 +259,7 @@ def _started(command: Sequence[str], core: int, **environment: str) -> subproces
 
 
 @contextlib.contextmanager
-def _running(contender: Contender, setting: Setting) -> Iterator[tuple[Tree | None, float | None]]:
+def running(contender: Contender, setting: Setting) -> Iterator[tuple[Tree | None, float | None]]:
     """A contender, and how long it took until it listened."""
     if contender.command is None:
         yield None, None
@@ -279,7 +279,7 @@ def _running(contender: Contender, setting: Setting) -> Iterator[tuple[Tree | No
         process.wait(30)
 
 
-def _measure(case: Case, wanted: Wanted, tree: Tree | None, settle: Callable[[], None]) -> dict[str, float | None]:
+def measured(case: Case, wanted: Wanted, tree: Tree | None, settle: Callable[[], None]) -> dict[str, float | None]:
     """One case of one round; `settle` waits for what has to be done before the CPU is read again."""
     words = ["taskset", "-c", str(LOAD_CORE), sys.executable, "-m", "benches.load"]
     told = json.dumps(
@@ -312,21 +312,27 @@ def race(rounds: int, cases: Sequence[str], contenders: Sequence[str]) -> Result
     results: Results = {case: {} for case in ["start", *cases]}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        (folder / "policies" / "users").mkdir(parents=True)
-        for policy, text in POLICIES.items():
-            (folder / "policies" / f"{policy}.toml").write_text(text)
-        provider = _started([sys.executable, "-m", "benches.provider", str(folder)], LOAD_CORE)
-        try:
-            wait_for(folder / "port")
-            port = int((folder / "port").read_text())
-            for number in range(rounds):
+        with stage(folder) as port:
+            for done in range(rounds):
                 for contender in contenders:
                     _round(results, folder, port, contender, cases)
-                    print(f"round {number + 1} of {rounds}: {contender}", file=sys.stderr)
-        finally:
-            provider.terminate()
-            provider.wait()
+                    print(f"round {done + 1} of {rounds}: {contender}", file=sys.stderr)
     return results
+
+
+@contextlib.contextmanager
+def stage(folder: Path) -> Iterator[int]:
+    """Policies, and the port of a provider that runs."""
+    (folder / "policies" / "users").mkdir(parents=True)
+    for policy, text in POLICIES.items():
+        (folder / "policies" / f"{policy}.toml").write_text(text)
+    provider = _started([sys.executable, "-m", "benches.provider", str(folder)], LOAD_CORE)
+    try:
+        wait_for(folder / "port")
+        yield int((folder / "port").read_text())
+    finally:
+        provider.terminate()
+        provider.wait()
 
 
 def _round(results: Results, folder: Path, port: int, name: str, cases: Sequence[str]) -> None:
@@ -335,7 +341,7 @@ def _round(results: Results, folder: Path, port: int, name: str, cases: Sequence
     if not takes:
         return
     setting = Setting(folder, port, free_port(), ingest=TOGETHER in takes)
-    with _running(contender, setting) as (tree, took):
+    with running(contender, setting) as (tree, took):
         results["start"].setdefault(name, Result()).add(start_s=took)
         through = setting.port if tree else None
         authority = folder / "mitm" / "mitmproxy-ca-cert.pem" if tree else folder / "ca.pem"
@@ -344,7 +350,7 @@ def _round(results: Results, folder: Path, port: int, name: str, cases: Sequence
                 _move_ingest(tree)
             wanted = Wanted(CASES[case], port, through, str(authority), contender.user)
             settle = (lambda: _ingested(setting)) if case == TOGETHER and name != RECORDING else (lambda: None)
-            found = _measure(CASES[case], wanted, tree, settle)
+            found = measured(CASES[case], wanted, tree, settle)
             if case == TOGETHER and name != RECORDING:
                 _check_recorded(setting, int(found["answers"] or 0))
             results[case].setdefault(name, Result()).add(**found)
@@ -378,11 +384,16 @@ def _check_recorded(setting: Setting, answers: int) -> None:
         raise SystemExit(f"{answers} answers were given, and {recorded} are recorded")
 
 
+def about(rounds: int) -> str:
+    """How figures were made, and on what."""
+    machine = f"{platform.python_implementation()} {platform.python_version()}, {os.cpu_count()} shared cores"
+    return f"Medians of {rounds} interleaved rounds, {machine}."
+
+
 def tables(results: Results, rounds: int) -> str:
     """The figures and the promises, as Markdown."""
-    about = f"{platform.python_implementation()} {platform.python_version()}, {os.cpu_count()} shared cores"
     lines = [
-        f"Medians of {rounds} interleaved rounds, {about}.",
+        about(rounds),
         "",
         "| promised | | reached |",
         "| --- | ---: | ---: |",
@@ -403,11 +414,11 @@ def tables(results: Results, rounds: int) -> str:
             figures = [result.median("per_s"), result.median("cpu_ms"), ratio(results, case, name)]
             figures += [result.median(one) for one in ("p50_ms", "p99_ms", "memory_mb")]
             figures += [result.median(one) for one in ("first_ms", "delay_ms")] if streams else []
-            lines.append(f"| {name} | " + " | ".join(map(_number, figures)) + " |")
+            lines.append(f"| {name} | " + " | ".join(map(number, figures)) + " |")
     return "\n".join(lines)
 
 
-def _number(value: float | None) -> str:
+def number(value: float | None) -> str:
     if value is None:
         return ""
     return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.3f}"
@@ -425,9 +436,14 @@ def main() -> None:
     found = tables(results, asked.rounds)
     print(found)
     if asked.docs:
-        begin, end = "<!-- figures -->\n", "<!-- end of figures -->"
-        before, _, rest = DOCS.read_text().partition(begin)
-        DOCS.write_text(f"{before}{begin}\n{found}\n\n{end}{rest.partition(end)[2]}")
+        write_docs("figures", found)
+
+
+def write_docs(what: str, found: str) -> None:
+    """Put figures into docs/speed.md, between the marks that are theirs."""
+    begin, end = f"<!-- {what} -->\n", f"<!-- end of {what} -->"
+    before, _, rest = DOCS.read_text().partition(begin)
+    DOCS.write_text(f"{before}{begin}\n{found}\n\n{end}{rest.partition(end)[2]}")
 
 
 if __name__ == "__main__":

@@ -44,6 +44,12 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
     return home
 
 
+def _rows(statement: str) -> list[Any]:
+    """By DuckDB itself."""
+    with duckdb.connect() as connection:
+        return connection.execute(statement).fetchall()
+
+
 def ask(capsys: pytest.CaptureFixture[str], *args: str) -> list[Any]:
     """What it prints as JSON."""
     assert run(["sql", *args, "--json"]) == 0
@@ -251,7 +257,7 @@ def test_hostile_content_in_every_format(tmp_path: Path, capsys: pytest.CaptureF
     file = tmp_path / "x.parquet"
     assert run(["sql", statement, "--output", str(file)]) == 0
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    assert duckdb.sql(f"SELECT text FROM '{file}'").fetchall() == [(HOSTILE,)]
+    assert _rows(f"SELECT text FROM '{file}'") == [(HOSTILE,)]
 
 
 @pytest.mark.usefixtures("home")
@@ -269,8 +275,8 @@ def test_listings_in_every_format(tmp_path: Path, capsys: pytest.CaptureFixture[
     with (tmp_path / "a.csv").open(newline="") as file_:
         assert [row["id"] for row in csv.DictReader(file_)] == [row["id"] for row in rows]
     assert len((tmp_path / "a.md").read_text().splitlines()) == 2 + len(rows)
-    stored = duckdb.sql(f"SELECT \"user\", cost_usd, typeof(cost_usd), ttft_ms, flags FROM '{tmp_path}/a.parquet'")
-    assert {(row[0], row[2]) for row in stored.fetchall()} == {(row["user"], "DECIMAL(28,15)") for row in rows}
+    stored = _rows(f"SELECT \"user\", cost_usd, typeof(cost_usd), ttft_ms, flags FROM '{tmp_path}/a.parquet'")
+    assert {(row[0], row[2]) for row in stored} == {(row["user"], "DECIMAL(28,15)") for row in rows}
 
 
 @pytest.mark.usefixtures("home")

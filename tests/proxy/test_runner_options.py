@@ -24,7 +24,7 @@ from tracecli.cli.main import run
 from tracecli.cli.proxy import NOT_RUNNING
 from tracecli.config import Home
 from tracecli.proxy import runner
-from tracecli.proxy.runner import Listen, ProxySettings, parse_listen
+from tracecli.proxy.runner import Inherited, Listen, ProxySettings, parse_listen
 
 # Writes down what ran the proxy, when it ends.
 LOOK = """
@@ -89,7 +89,7 @@ def asked_for(monkeypatch: pytest.MonkeyPatch, words: list[str]) -> tuple[ProxyS
         lane=st.sampled_from(["auto", "fast", "flows"]),
         stock=st.booleans(),
         ingest=st.booleans(),
-        listen_fd=st.none() | st.integers(0, 100),
+        inherited=st.none() | st.builds(Inherited, st.integers(0, 100), st.integers(0, 100), st.integers(0, 100)),
         mitmproxy_args=st.lists(WORDS | st.just("--"), max_size=3).map(tuple),
     )
 )
@@ -104,7 +104,7 @@ def test_what_is_asked_for_by_default(monkeypatch: pytest.MonkeyPatch, tmp_path:
     monkeypatch.setenv("TRACECLI_HOME", str(tmp_path))
     settings, workers = asked_for(monkeypatch, [])
     assert (settings.home.root, settings.listen, settings.modes) == (tmp_path, Listen("127.0.0.1", 8080), ("regular",))
-    assert (settings.lane, settings.stock, settings.ingest, settings.listen_fd) == ("auto", False, True, None)
+    assert (settings.lane, settings.stock, settings.ingest, settings.inherited) == ("auto", False, True, None)
     assert (settings.mitmproxy_args, workers) == ((), 1)
     named = asked_for(monkeypatch, ["--workers", "3", "--", "status", "-w", "file", "--", "x"])
     assert named == (replace(settings, mitmproxy_args=("status", "-w", "file", "--", "x")), 3)

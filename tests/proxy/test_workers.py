@@ -24,7 +24,7 @@ from tests.support.waiting import Gate, wait_until
 from tracecli.config import Home
 from tracecli.errors import ConfigError, ProxyError
 from tracecli.proxy import listening
-from tracecli.proxy.runner import Listen, ProxySettings
+from tracecli.proxy.runner import Inherited, Listen, ProxySettings, parse_inherited
 from tracecli.proxy.workers import supervise
 
 CHAT = "https://api.openai.com/v1/chat/completions"
@@ -112,6 +112,15 @@ def test_both_work(proxy: Proxy, user: str) -> None:
     (one,) = json.loads(tracecli(proxy.home, "proxy", "status", "--json").stdout)["proxies"]
     assert (one["pid"], sorted(one["workers"])) == (proxy.process.pid, sorted(workers(proxy)))
     assert sum(one["recorded"].values()) >= 2
+
+
+def test_connections_are_shared_evenly(standin: Standin, tmp_path: Path) -> None:
+    """Connections that are opened one after the other, while nobody is busy, spread over all workers."""
+    with running(Place(tmp_path), standin) as proxy, contextlib.ExitStack() as stack:
+        for client in [stack.enter_context(proxy.client("alice")) for _ in range(12)]:
+            assert client.post(CHAT, json=ASKED).status_code == 200
+        wait_until(lambda: sum(served(proxy).values()) == 12, "all records")
+        assert all(4 <= count <= 8 for count in served(proxy).values())
 
 
 def test_one_that_is_killed(proxy: Proxy, user: str) -> None:
@@ -257,10 +266,12 @@ def test_another_mitmproxy(monkeypatch: pytest.MonkeyPatch) -> None:
     """A mitmproxy that listens in another way is refused, with its version."""
     monkeypatch.setattr(listening, "fingerprint", lambda: "another")
     with pytest.raises(ConfigError, match="--workers was made for mitmproxy"):
-        listening.use_socket(0)
+        listening.use_socket(Inherited(0, 0, 0))
 
 
 def test_a_descriptor_that_is_no_socket(tmp_path: Path) -> None:
-    """A number that is no socket's is refused."""
-    with (tmp_path / "file").open("w") as file, pytest.raises(ConfigError, match="is no socket"):
-        listening.use_socket(file.fileno())
+    """A number that is no socket's is refused, and so is a text of another form."""
+    with (tmp_path / "file").open("w") as file, pytest.raises(ConfigError, match="cannot be used"):
+        listening.use_socket(Inherited(file.fileno(), file.fileno(), 0))
+    with pytest.raises(ConfigError, match="is no socket, counts and slot"):
+        parse_inherited("7")

@@ -75,7 +75,7 @@ class _Proxy(click.Group):
 @click.option("--stock", is_flag=True, help="Leave mitmproxy as it is: slower, and for any version of it.")
 @_home
 @click.option("--policies", type=click.Path(path_type=Path), help="The policy folder.")
-@click.option("--listen-fd", type=click.IntRange(0), hidden=True, help="An inherited socket that listens already.")
+@click.option("--inherited", hidden=True, help="A socket that listens already, for a worker.")
 @click.option("--no-ingest", is_flag=True, hidden=True, help="Another process ingests.")
 @click.pass_context
 def command(
@@ -89,7 +89,7 @@ def command(
     stock: bool,
     home: Path | None,
     policies: Path | None,
-    listen_fd: int | None,
+    inherited: str | None,
     no_ingest: bool,
     mitmproxy_args: tuple[str, ...],
 ) -> int | None:
@@ -113,7 +113,7 @@ def command(
         lane=lane,
         stock=stock,
         ingest=not no_ingest,
-        listen_fd=listen_fd,
+        inherited=None if inherited is None else runner.parse_inherited(inherited),
         mitmproxy_args=mitmproxy_args,
     )
     return runner.run(settings, workers)

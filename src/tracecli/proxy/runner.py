@@ -32,6 +32,18 @@ class Listen:
 
 
 @dataclass(frozen=True)
+class Inherited:
+    """What a worker has from the process that started it: descriptors, and its slot of the counts (`listening.py`)."""
+
+    socket_fd: int
+    counts_fd: int
+    slot: int
+
+    def __str__(self) -> str:
+        return f"{self.socket_fd}:{self.counts_fd}:{self.slot}"
+
+
+@dataclass(frozen=True)
 class ProxySettings:
     """What `tracecli proxy` was asked for."""
 
@@ -46,8 +58,8 @@ class ProxySettings:
     """Run mitmdump as it is."""
     ingest: bool = True
     """Start the ingest process too."""
-    listen_fd: int | None = None
-    """An inherited socket that listens already; None: make one."""
+    inherited: Inherited | None = None
+    """A socket that listens already; None: make one."""
     mitmproxy_args: tuple[str, ...] = ()
 
     def arguments(self) -> list[str]:
@@ -59,7 +71,7 @@ class ProxySettings:
         words += [f"--user-header={name}" for name in self.user_headers]
         words += ["--stock"] if self.stock else []
         words += [] if self.ingest else ["--no-ingest"]
-        words += [] if self.listen_fd is None else [f"--listen-fd={self.listen_fd}"]
+        words += [] if self.inherited is None else [f"--inherited={self.inherited}"]
         return [*words, "--", *self.mitmproxy_args]
 
 
@@ -72,6 +84,15 @@ def parse_listen(text: str) -> Listen:
     if match is None or int(match["port"]) > 65535:
         raise ConfigError(f"--listen {text!r} is not HOST:PORT", "Give an address and a port, as 127.0.0.1:8080.")
     return Listen(match["ipv6"] or match["host"] or "0.0.0.0", int(match["port"]))  # noqa: S104 - asked for by `:8080`
+
+
+def parse_inherited(text: str) -> Inherited:
+    """As `Inherited` writes itself. Raises ConfigError if it is something else."""
+    try:
+        socket_fd, counts_fd, slot = map(int, text.split(":"))
+    except ValueError as error:
+        raise ConfigError(f"--inherited {text!r} is no socket, counts and slot", "Leave it to --workers.") from error
+    return Inherited(socket_fd, counts_fd, slot)
 
 
 def run(settings: ProxySettings, workers: int = 1) -> int | None:
@@ -89,17 +110,17 @@ def run(settings: ProxySettings, workers: int = 1) -> int | None:
     )
     modes = [_parse_mode(mode) for mode in settings.modes]
     on_the_port = any(mode.custom_listen_port is None and mode.type_name in _ON_THE_PORT for mode in modes)
-    if on_the_port and settings.listen_fd is None:
+    if on_the_port and settings.inherited is None:
         _check_free(settings.listen)
     os.umask(0o077)
     if workers > 1:
         from tracecli.proxy.workers import supervise
 
         return supervise(settings, workers)
-    if settings.listen_fd is not None:
+    if settings.inherited is not None:
         from tracecli.proxy.listening import use_socket
 
-        use_socket(settings.listen_fd)
+        use_socket(settings.inherited)
     if settings.stock:
         from mitmproxy.tools.main import mitmdump
 

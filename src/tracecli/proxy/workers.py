@@ -19,6 +19,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from dataclasses import dataclass, field, replace
@@ -29,7 +30,8 @@ from mitmproxy.proxy.mode_specs import ProxyMode, ReverseMode
 
 from tracecli import __version__, files
 from tracecli.errors import ConfigError, ProxyError
-from tracecli.proxy.runner import Listen, ProxySettings
+from tracecli.proxy.counts import Counts
+from tracecli.proxy.runner import Inherited, Listen, ProxySettings
 from tracecli.runtime import IngestProcess
 
 log = logging.getLogger(__name__)
@@ -55,8 +57,8 @@ def supervise(settings: ProxySettings, workers: int) -> int:
     Raises ConfigError for a mode that cannot be shared, ProxyError if the port is taken.
     """
     _check_modes(settings.modes)
-    with _listening_socket(settings.listen) as listening:
-        return _Supervisor(settings, workers, listening).run()
+    with _listening_socket(settings.listen) as listening, tempfile.TemporaryFile() as counts:
+        return _Supervisor(settings, workers, listening, counts.fileno()).run()
 
 
 @dataclass(eq=False)
@@ -66,6 +68,8 @@ class _Worker:
     process: subprocess.Popen[bytes]
     ready_file: Path
     started: float
+    slot: int
+    """Of the counts."""
     about: dict[str, Any] = field(default_factory=dict)
     """What it last said of itself; empty: it does not serve yet."""
     outdated: bool = False
@@ -86,10 +90,12 @@ class _Worker:
 class _Supervisor:
     """Keeps the processes going."""
 
-    def __init__(self, settings: ProxySettings, count: int, listening: socket.socket) -> None:
+    def __init__(self, settings: ProxySettings, count: int, listening: socket.socket, counts_fd: int) -> None:
         self._settings = settings
         self._count = count
         self._listening = listening
+        self._counts_fd = counts_fd
+        self._counts = Counts.make(counts_fd)
         self._listen = Listen(*listening.getsockname()[:2])
         self._ready_file = settings.home.root / f"proxy-{os.getpid()}.json"
         self._ingest = IngestProcess(settings.home, settings.policies) if settings.ingest else None
@@ -183,10 +189,12 @@ class _Supervisor:
         words = self._settings.mitmproxy_args
         if self._serving and not any("termlog_verbosity" in word for word in words):
             words = (*words, "--set", "termlog_verbosity=warn")  # where the proxy listens was said already
+        taken = {worker.slot for worker in self._workers}
+        slot = next(slot for slot in range(Counts.SLOTS) if slot not in taken)
         settings = replace(
             self._settings,
             listen=self._listen,
-            listen_fd=self._listening.fileno(),
+            inherited=Inherited(self._listening.fileno(), self._counts_fd, slot),
             ingest=False,
             mitmproxy_args=words,
         )
@@ -194,15 +202,16 @@ class _Supervisor:
         process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
             [sys.executable, "-P", "-m", "tracecli", "proxy", *settings.arguments()],
             stdin=subprocess.PIPE,
-            pass_fds=[self._listening.fileno()],
+            pass_fds=[self._listening.fileno(), self._counts_fd],
             start_new_session=True,
         )
         ready_file = self._settings.home.root / f"proxy-{process.pid}.json"
         ready_file.unlink(missing_ok=True)
-        self._workers.append(_Worker(process, ready_file, now))
+        self._workers.append(_Worker(process, ready_file, now, slot))
 
     def _ended(self, worker: _Worker, now: float) -> None:
         self._workers.remove(worker)
+        self._counts.close(worker.slot)
         worker.look()
         worker.ready_file.unlink(missing_ok=True)
         self._recorded.update(worker.about.get("recorded", {}))
