@@ -64,6 +64,12 @@ def _spool(home: Home, *exchanges: Captured) -> None:
     writer.close()
 
 
+@pytest.fixture(autouse=True, params=["bodies", "texts"])
+def looked_at(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Words are looked for in the bodies of a few, or in the stored texts of many."""
+    monkeypatch.setattr(finding, "_FEW_BYTES", 1 << 40 if request.param == "bodies" else 0)
+
+
 @pytest.fixture(scope="module", params=["stored", "spooled", "both"])
 def home(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Home:
     """The same exchanges, in the store, still in the spool, or some in each, one of them in both."""

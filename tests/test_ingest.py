@@ -122,8 +122,9 @@ def test_bodies_outlive_a_database_that_was_moved_away(home: Home) -> None:
     load(home)
     home.database.rename(home.root / "old.duckdb")
     load(home)
-    [aside] = home.quarantine.iterdir()
-    assert [path.suffix for path in aside.iterdir()] == [".parquet"]
+    aside = sorted(home.quarantine.iterdir())
+    assert [folder.name.partition("-")[0] for folder in aside] == ["bodies", "said"]
+    assert all([path.suffix for path in folder.iterdir()] == [".parquet"] for folder in aside)
 
 
 def test_killed_in_the_very_first_round(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,6 +20,7 @@ from tracecli.exchange import Captured, Understanding, Usage
 from tracecli.recorded import UNDERSTOOD, record
 from tracecli.reprice import reprice
 from tracecli.store import bodies, connection
+from tracecli.store.said_files import Known
 
 SINCE = dt.datetime.fromisoformat(LONG_AGO).replace(tzinfo=dt.UTC)
 
@@ -268,7 +269,7 @@ def test_from_the_first_schema(home: Home, monkeypatch: pytest.MonkeyPatch) -> N
     traced, metered = chat(), chat()
     with monkeypatch.context() as before:
         before.setattr(connection, "MIGRATIONS", connection.MIGRATIONS[:1])
-        file = bodies.write(home, [traced])
+        file = bodies.write(home, [traced], {}, Known())
         assert file
         with connection.opened(home, write=True) as open_:
             for one, is_traced in ((traced, True), (metered, False)):

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from tracecli import browse, files, finding, walking
 from tracecli.config import Home
-from tracecli.contents import Side, said_in
-from tracecli.exchange import Captured, Headers, Message
+from tracecli.contents import arguments, pieces
+from tracecli.exchange import Captured, Headers
 from tracecli.query.syntax import EVERYTHING, Query
 from tracecli.recorded import record
 from tracecli.store import views
@@ -72,29 +73,12 @@ def _fill(box: Sandbox, content: Sequence[views.View], captured: Iterable[Captur
 
 def _messages(captured: Iterable[Captured]) -> Iterator[tuple[Any, ...]]:
     for one in captured:
-        found, _ = understand(one.exchange, one.request_body, one.response_body)
-        sides: list[tuple[Side, list[Message]]] = [
-            ("prompt", found.input_messages),
-            ("completion", found.output_messages),
-        ]
-        for side, messages in sides:
-            for number, message in enumerate(messages):
-                for place, (kind, name, call, text) in enumerate(_parts(message)):
-                    yield one.exchange.id, side, number, place, _text(message.get("role")), kind, name, call, text
-
-
-def _parts(message: Message) -> Iterator[tuple[str | None, str | None, str | None, str]]:
-    """Type, tool, call and text of each part."""
-    parts = message.get("parts")
-    for part in parts if isinstance(parts, list) else [parts]:
-        texts = "\n".join(said_in({"parts": [part]}))
-        if not isinstance(part, dict):
-            yield None, None, None, texts
-            continue
-        kind, name = _text(part.get("type")), _text(part.get("name"))
-        if kind == "tool_call":  # `said_in` begins with the tool's name
-            texts = "\n".join(said_in({"parts": [{**part, "name": None}]}))
-        yield kind, name, _text(part.get("id")), texts
+        understood, _ = understand(one.exchange, one.request_body, one.response_body)
+        said = (piece for piece in pieces(one, understood) if piece.message is not None)
+        for (side, message), of_message in groupby(said, key=lambda piece: (piece.side, piece.message)):
+            for place, piece in enumerate(of_message):
+                text = arguments(piece)
+                yield one.exchange.id, side, message, place, piece.role, piece.type, piece.name, piece.call_id, text
 
 
 def _bodies(captured: Iterable[Captured]) -> Iterator[tuple[Any, ...]]:
@@ -114,7 +98,3 @@ def _body(headers: Headers, cut: bool, raw: bytes) -> tuple[str | None, bool, st
     except UnicodeDecodeError:
         text = None
     return named.get("content-type"), cut, text, body
-
-
-def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) else None

@@ -44,6 +44,11 @@ class Home:
         return self.root / "parts"
 
     @property
+    def said(self) -> Path:
+        """What was said, as text: Parquet files."""
+        return self.root / "said"
+
+    @property
     def quarantine(self) -> Path:
         """What could not be read from the spool, byte for byte."""
         return self.root / "quarantine"
@@ -109,7 +114,7 @@ class Home:
         Raises HomeError if that cannot be done.
         """
         try:
-            for folder in (self.root, self.spool, self.bodies, self.parts, self.quarantine, self.scratch):
+            for folder in (self.root, self.spool, self.bodies, self.parts, self.said, self.quarantine, self.scratch):
                 folder.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
                 if folder.stat().st_mode & 0o077:
                     folder.chmod(PRIVATE_FOLDER)

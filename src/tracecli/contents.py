@@ -14,7 +14,7 @@ from functools import lru_cache
 from itertools import islice
 from typing import Any, Literal, NamedTuple
 
-from tracecli.exchange import Captured, Headers, Message
+from tracecli.exchange import Captured, Headers, Message, Understanding
 from tracecli.query.syntax import Is, Term, Value
 from tracecli.understanding import understand
 from tracecli.wire.encodings import decode
@@ -36,6 +36,21 @@ class Match(NamedTuple):
     text: Text
     start: int
     end: int
+
+
+class Piece(NamedTuple):
+    """A part of a message, or a side that was not understood, as one text."""
+
+    side: Side
+    message: int | None
+    """The message's place on its side; None: it is not understood."""
+    role: str
+    type: str | None
+    name: str | None
+    """Of a tool call: the tool."""
+    call_id: str | None
+    text: str
+    """What `said_in` says of it; of media nothing."""
 
 
 @dataclass(frozen=True)
@@ -63,20 +78,42 @@ def matches(captured: Captured, term: Term) -> list[Match]:
 
 def texts(captured: Captured) -> Iterator[Text]:
     """Everything that was said."""
+    understood, _ = understand(captured.exchange, captured.request_body, captured.response_body)
+    return (Text(one.side, one.role, one.text) for one in pieces(captured, understood) if one.text)
+
+
+def pieces(captured: Captured, understood: Understanding) -> Iterator[Piece]:
+    """Everything that was said, message by message; `understood` is what its bytes say."""
     exchange = captured.exchange
-    understood, _ = understand(exchange, captured.request_body, captured.response_body)
     sides: list[tuple[Side, list[Message], Headers, bytes]] = [
         ("prompt", understood.input_messages, exchange.request_headers, captured.request_body),
         ("completion", understood.output_messages, exchange.response_headers, captured.response_body),
     ]
     for side, messages, headers, body in sides:
+        for number, message in enumerate(messages):
+            yield from _pieces(side, number, message)
         if messages:
-            for message in messages:
-                yield from (Text(side, _text(message.get("role")), text) for text in said_in(message))
-        elif side == "completion" and understood.completion:
-            yield Text(side, "", understood.completion)
-        elif text := _plain(headers, body):
-            yield Text(side, "", text)
+            continue
+        text = understood.completion if side == "completion" else None
+        if text := text or _plain(headers, body):
+            yield Piece(side, None, "", None, None, None, text)
+
+
+def _pieces(side: Side, number: int, message: Message) -> Iterator[Piece]:
+    role, parts = _text(message.get("role")), message.get("parts")
+    for part in parts if isinstance(parts, list) else [parts]:
+        named = part if isinstance(part, dict) else {}
+        kind, name, call = (_str(named.get(key)) for key in ("type", "name", "id"))
+        yield Piece(side, number, role, kind, name, call, "".join(said_in({"parts": [part]})))
+
+
+def arguments(piece: Piece) -> str:
+    """The text of a piece, of a tool call without the tool's name."""
+    return piece.text.removeprefix(piece.name or "").lstrip() if piece.type == "tool_call" else piece.text
+
+
+def _str(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def said_in(message: Message) -> Iterator[str]:
@@ -126,18 +163,26 @@ def _matches(said: Sequence[Text], term: Term) -> Iterator[Match]:
                         yield Match(one, found.start(), found.end())
 
 
-@lru_cache(maxsize=64)
-def _pattern(value: Value) -> Any:
-    """What fits in a text: RE2, so that no text takes long."""
+def expression(value: Value) -> tuple[str, bool]:
+    """What fits in a text, as an expression of RE2, and whether case counts."""
     import re2  # type: ignore[import-untyped]  # 20 ms that only who looks for words pays
 
+    if value.form == "pattern":
+        return value.text, True
+    words = [value.text] if value.form == "quoted" else value.text.strip("*").split("*")
+    return r"\S*".join(map(re2.escape, words)), False
+
+
+@lru_cache(maxsize=64)
+def _pattern(value: Value) -> Any:
+    """RE2, so that no text takes long."""
+    import re2
+
+    written, case_counts = expression(value)
     options = re2.Options()
     options.log_errors = False
-    if value.form == "pattern":
-        return re2.compile(value.text, options)
-    options.case_sensitive = False
-    words = [value.text] if value.form == "quoted" else value.text.strip("*").split("*")
-    return re2.compile(r"\S*".join(map(re2.escape, words)), options)
+    options.case_sensitive = case_counts
+    return re2.compile(written, options)
 
 
 def _may_hold(captured: Captured, term: Term) -> bool:

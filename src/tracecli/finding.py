@@ -1,7 +1,8 @@
 """Exchanges that fit a query: store and spool as one, words in contents included.
 
-Conditions on metadata are the database's work. Words are looked for in what these leave: first in the bytes, where
-they must be if they are in a text that was sent as JSON, then in the texts as they are understood.
+Conditions on metadata are the database's work. Words are looked for in the texts that ingest has stored beside the
+bodies. Where these are few, or the texts are not stored, the bodies are read: first the bytes, where words must be if
+they are in a text that was sent as JSON, then the texts as they are understood.
 """
 
 from __future__ import annotations
@@ -9,18 +10,26 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import heapq
-from collections.abc import Iterable, Iterator, Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from tracecli import browse, walking
 from tracecli.config import Home
-from tracecli.contents import Looked, Match, look, matches
+from tracecli.contents import Looked, Match, expression, look, matches
 from tracecli.exchange import Captured, Opened, Row
 from tracecli.query import sql
-from tracecli.query.syntax import EVERYTHING, Query, Term
+from tracecli.query.syntax import EVERYTHING, Is, Query, Term
 from tracecli.recorded import Recorded, record
+from tracecli.store.hearing import Sought, heard
 from tracecli.store.selection import Condition, Selection, selection
 from tracecli.store.statistics import Group, grouped
+
+_FEW_BYTES = 4_000_000
+"""So many bytes of bodies are looked at sooner than texts of others are passed over."""
+_AT_ONCE = 50
+"""Of those that hold the words so many are opened together: the first ones are shown soon."""
 
 
 @dataclass(frozen=True)
@@ -61,11 +70,12 @@ def selected(
             yield found, sql.condition(query, now, zone)
         return
     open_condition = sql.condition(query, now, zone)
-    with selection(home, waiting) as found:
-        sizes = found.sizes(open_condition)
-        looked_at = None if sql.are_required(query) else found.ids(open_condition)
+    looked_at = None
+    if not sql.are_required(query):
+        with selection(home, waiting) as found:
+            looked_at = found.ids(open_condition)
     enough = newest if sql.are_required(query) else None
-    for one in _looked(home, sizes, terms):
+    for one in _looked(home, open_condition, terms):
         _note(matched, one)
         if enough is not None and len(one.matched) == len(terms):
             enough -= 1
@@ -101,14 +111,15 @@ def search(home: Home, words: Term, query: Query, now: dt.datetime, zone: dt.tzi
     }
     with selection(home, [recorded for recorded, _ in waiting.values()]) as found:
         spooled = found.waiting_ids(where)
-        sizes = found.sizes(where)
     for identifier in sorted(spooled, reverse=True):
         recorded, places = waiting[identifier]
         yield Found(recorded.row, places)
-    for batch in walking.batches(home, sizes):
-        for stored, captured in reversed(batch):
-            if captured is not None and (places := matches(captured, words)):
-                yield Found(stored.row, places)
+    for known, some in _groups(home, where, [words]):
+        sizes = ((one.id, one.size) for one in some)
+        for batch in walking.batches(home, sizes, most=_AT_ONCE if known else walking.BATCH):
+            for stored, captured in reversed(batch):
+                if captured is not None and (places := matches(captured, words)):
+                    yield Found(stored.row, places)
 
 
 def opened(
@@ -151,12 +162,49 @@ def _note(matched: _Matched, looked: Looked) -> None:
         matched[term].append(looked.id)
 
 
-def _looked(home: Home, sizes: Iterable[tuple[str, int]], terms: Sequence[Term]) -> Iterator[Looked]:
+def _looked(home: Home, condition: Condition, terms: Sequence[Term]) -> Iterator[Looked]:
     """Newest first."""
-    for batch in walking.batches(home, sizes):
-        for _, captured in reversed(batch):
-            if captured is not None:
-                yield look(captured, terms)
+    for known, some in _groups(home, condition, terms):
+        if known:
+            yield from (Looked(one.id, tuple(terms[place] for place in one.holds or ())) for one in some)
+            continue
+        for batch in walking.batches(home, ((one.id, one.size) for one in some)):
+            for _, captured in reversed(batch):
+                if captured is not None:
+                    yield look(captured, terms)
+
+
+def _groups(home: Home, condition: Condition, terms: Sequence[Term]) -> Iterator[tuple[bool, Iterator[_Candidate]]]:
+    """Candidates one after the other, those together of which it is known what they hold, or of which it is not."""
+    return itertools.groupby(_candidates(home, condition, terms), key=lambda one: one.holds is not None)
+
+
+class _Candidate(NamedTuple):
+    id: str
+    size: int
+    """Of its bodies, in bytes."""
+    holds: tuple[int, ...] | None
+    """The places of those terms that it holds; None: its bodies have to be looked at."""
+
+
+def _candidates(home: Home, condition: Condition, terms: Sequence[Term]) -> Iterator[_Candidate]:
+    """The stored exchanges that fit a condition of metadata and may hold a term, newest first."""
+    with selection(home, []) as found:
+        extent = found.extent(condition)
+        few = found.sizes(condition) if extent and extent.bytes <= _FEW_BYTES else []
+    yield from (_Candidate(identifier, size, None) for identifier, size in few)
+    if few or extent is None:
+        return
+    for some in heard(home, [_sought(term) for term in terms], extent.first, extent.last):
+        holds = {one.id: one.holds for one in some}
+        with selection(home, []) as found:
+            sizes = found.sizes(condition, among=list(holds))
+        yield from (_Candidate(identifier, size, holds[identifier]) for identifier, size in sizes)
+
+
+def _sought(term: Term) -> Sought:
+    expressions = tuple(expression(choice.value) for choice in term.choices if isinstance(choice, Is))
+    return Sought(expressions, term.name != "completion", term.name != "prompt")
 
 
 def statistics(

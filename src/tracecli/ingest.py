@@ -23,14 +23,16 @@ import msgspec
 
 from tracecli import config, files, spool
 from tracecli.config import PRIVATE_FILE, Home
+from tracecli.contents import Piece, pieces
 from tracecli.errors import HomeError, NewerDatabase, StoreBusy, TracecliError
 from tracecli.estimating import Estimator
 from tracecli.exchange import Captured
 from tracecli.price_file import Watched
-from tracecli.recorded import Recorded, record
+from tracecli.recorded import Recorded, read, record
 from tracecli.redacting import redacted
 from tracecli.spool import Damage
 from tracecli.store import bodies, connection, exchanges, expiry
+from tracecli.store.said_files import Known
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +64,8 @@ class _Round:
     segments: list[Path] = field(default_factory=list)
     captured: list[Captured] = field(default_factory=list)
     records: list[Recorded] = field(default_factory=list)
+    said: dict[str, list[Piece]] = field(default_factory=dict)
+    """By the id of the exchange."""
 
 
 class Ingest:
@@ -74,6 +78,7 @@ class Ingest:
         self.status = Status(pid=os.getpid())
         self._loaded: set[str] | None = None
         """Segments that are loaded and still there; None: the database has to tell."""
+        self._known = Known()
 
     def clean_up(self) -> None:
         """Remove what a crashed predecessor left behind, and see that there is a database.
@@ -108,6 +113,10 @@ class Ingest:
             self._load(work)
         return len(work.segments) + removed
 
+    def something_is_gone(self) -> None:
+        """Bodies were removed, and with them what they alone held."""
+        self._known.forget()
+
     def _read(self, path: Path, work: _Round) -> None:
         data = path.read_bytes()
         for number, found in enumerate(spool.frames(path.stem, data)):
@@ -116,13 +125,17 @@ class Ingest:
                 continue
             try:
                 kept = redacted(found)
-                work.records.append(record(kept, self.prices.current(), self.estimator))
+                reading = read(kept)
+                recorded = record(kept, self.prices.current(), self.estimator, reading)
+                said = list(pieces(kept, reading[0])) if kept.exchange.traced else []
             except Exception as error:
                 log.exception("cannot understand exchange %s", found.exchange.id)
                 raw = msgspec.json.encode(found.exchange) + b"\n" + found.request_body + b"\n" + found.response_body
                 self._quarantine(path, number, raw, f"{type(error).__name__} while understanding it")
                 continue
+            work.records.append(recorded)
             work.captured.append(kept)
+            work.said[kept.exchange.id] = said
         work.segments.append(path)
 
     def _quarantine(self, path: Path, number: int, data: bytes, reason: str) -> None:
@@ -135,8 +148,9 @@ class Ingest:
         log.warning("%s: %d bytes could not be read (%s); kept in %s", path.name, len(data), reason, aside)
 
     def _load(self, work: _Round) -> None:
-        written = bodies.write(self.home, work.captured)
+        written = bodies.write(self.home, work.captured, work.said, self._known)
         work.captured.clear()
+        work.said.clear()
         try:
             self.status.exchanges += exchanges.append(
                 self.home,
@@ -150,6 +164,8 @@ class Ingest:
             if written is not None:
                 bodies.discard(self.home, written)
             raise
+        if written is not None:
+            self._known.add(written.said.fresh)
         self._loaded = (self._loaded or set()) | {path.stem for path in work.segments}
         for path in work.segments:
             path.unlink(missing_ok=True)
@@ -189,7 +205,8 @@ def run(home: Home, *, once: bool, ended: Callable[[], bool], policies: Path | N
                 dealt_with = ingest.round()
                 if time.monotonic() >= next_merge and not bodies.merge_small(home):  # else there may be more of them
                     next_merge = time.monotonic() + _MERGE_EVERY_S
-                keeper.step(dt.datetime.now(dt.UTC))
+                if keeper.step(dt.datetime.now(dt.UTC)):
+                    ingest.something_is_gone()
                 wait = _POLL_S
             except NewerDatabase:
                 raise

@@ -68,15 +68,26 @@ UNDERSTOOD = (
 """The fields of a row that depend on how the bytes are understood; the others are as they were captured."""
 
 
-def record(
-    captured: Captured, prices: PriceList = NO_PRICES_OF_OUR_OWN, estimator: Estimator | None = None
-) -> Recorded:
-    """Understand and price one captured exchange; with an estimator, estimate the tokens that were not reported."""
+def read(captured: Captured) -> tuple[Understanding, float | None]:
+    """What the bytes of an exchange say, and its time to first token in milliseconds."""
     exchange = captured.exchange
     if exchange.metered is not None:
-        found, ttft_ms = exchange.metered, exchange.ttft_ms
-    else:
-        found, ttft_ms = understand(exchange, captured.request_body, captured.response_body)
+        return exchange.metered, exchange.ttft_ms
+    return understand(exchange, captured.request_body, captured.response_body)
+
+
+def record(
+    captured: Captured,
+    prices: PriceList = NO_PRICES_OF_OUR_OWN,
+    estimator: Estimator | None = None,
+    reading: tuple[Understanding, float | None] | None = None,
+) -> Recorded:
+    """Understand and price one captured exchange; with an estimator, estimate the tokens that were not reported.
+
+    `reading` is what `read` gives, for whoever has it already.
+    """
+    exchange = captured.exchange
+    found, ttft_ms = reading or read(captured)
     started_at = dt.datetime.fromtimestamp(exchange.started_at_us / 1_000_000, dt.UTC)
     estimate = estimator.estimate(exchange, found) if estimator else Estimate(found.usage)
     basis = CostBasis(

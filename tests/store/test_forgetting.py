@@ -18,7 +18,7 @@ from tracecli import browse
 from tracecli.config import Home
 from tracecli.errors import HomeError
 from tracecli.exchange import Captured, new_id
-from tracecli.store import bodies, connection, part_files
+from tracecli.store import bodies, connection, part_files, pools
 
 
 @pytest.fixture
@@ -57,8 +57,8 @@ def assert_gone(home: Home, *ones: Captured) -> None:
 
 
 def on_disk(home: Home) -> int:
-    """The bytes of all files of bodies and parts."""
-    return sum(path.stat().st_size for folder in (home.bodies, home.parts) for path in folder.iterdir())
+    """The bytes of all files of bodies, of parts and of what was said."""
+    return sum(path.stat().st_size for folder in (home.bodies, home.parts, home.said) for path in folder.iterdir())
 
 
 def test_the_bytes_are_gone(home: Home) -> None:
@@ -86,7 +86,7 @@ def test_all_of_them(home: Home) -> None:
     one = asked(words("one"))
     stored(home, one)
     bodies.forget(home, [one.exchange.id])
-    assert list(home.bodies.iterdir()) == list(home.parts.iterdir()) == []
+    assert not any(list(folder.iterdir()) for folder in (home.bodies, home.parts, home.said))
     assert queried(home, "SELECT (SELECT count(*) FROM part), (SELECT count(*) FROM body_file)") == [(0, 0)]
     again = asked(words("one"))
     stored(home, again)
@@ -162,7 +162,7 @@ def dying(patch: pytest.MonkeyPatch, steps: int) -> None:
 
     patch.setattr(Path, "unlink", step(Path.unlink))
     patch.setattr(Path, "rename", step(Path.rename))
-    for module in (bodies, part_files):
+    for module in (bodies, pools):
         patch.setattr(module, "transaction", step(connection.transaction))
 
 
@@ -187,5 +187,5 @@ def test_killed_anywhere(home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyP
         bodies.forget(copy, [secret.exchange.id])
         assert files_with(copy.root, "secret") == []
         assert_held(copy, other)
-    assert steps == 6
+    assert steps == 9
     assert_gone(copy, secret)

@@ -17,7 +17,8 @@ from tests.support.upkeep import JSON, chat, load, new_home, queried, spooled, s
 from tracecli import browse
 from tracecli.config import Home
 from tracecli.exchange import Captured, new_id
-from tracecli.store import bodies, connection, exchanges, parquet, part_files
+from tracecli.store import bodies, connection, exchanges, parquet, part_files, pools
+from tracecli.store.said_files import Known
 
 IMAGE = base64.b64encode(random.Random(1).randbytes(750_000)).decode()
 
@@ -40,7 +41,7 @@ def asked(request: object, **changes: Any) -> Captured:
 
 def kept(home: Home, *ones: Captured) -> None:
     """Bring bodies into the store, as a round of ingest does, without understanding them."""
-    written = bodies.write(home, ones)
+    written = bodies.write(home, ones, {}, Known())
     assert written
     with connection.opened(home, write=True) as open_, connection.transaction(open_):
         bodies.add(open_, written)
@@ -105,7 +106,7 @@ def test_an_answer_that_is_given_again_is_stored_once(home: Home) -> None:
 
 def test_large_parts_are_in_several_files(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file of parts holds a bounded number of bytes, since to find one all of them are read."""
-    monkeypatch.setattr(part_files, "FILE_BYTES", 10_000)
+    monkeypatch.setattr(pools, "FILE_BYTES", 10_000)
     chance = random.Random(5)
     ones = [asked(text(chance, size)) for size in (3000, 3000, 3000, 3000, 30_000, 3000)]
     kept(home, *ones)
@@ -117,7 +118,7 @@ def test_large_parts_are_in_several_files(home: Home, monkeypatch: pytest.Monkey
 
 def test_small_files_of_parts_are_merged(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     """Many small files become one, within bounds, and every body is still found, also by who reads this moment."""
-    monkeypatch.setattr(part_files, "MERGE_FILES", 3)
+    monkeypatch.setattr(pools, "MERGE_FILES", 3)
     chance = random.Random(6)
     ones = [asked(text(chance, 3000)) for _ in range(4)]
     for one in ones:
@@ -132,9 +133,9 @@ def test_small_files_of_parts_are_merged(home: Home, monkeypatch: pytest.MonkeyP
 
 def test_merged_files_of_parts_are_bounded(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     """No more is merged into a file than it may hold."""
-    monkeypatch.setattr(part_files, "MERGE_FILES", 4)
-    monkeypatch.setattr(part_files, "FILE_BYTES", 10_000)
-    monkeypatch.setattr(part_files, "SMALL_BYTES", 4000)
+    monkeypatch.setattr(pools, "MERGE_FILES", 4)
+    monkeypatch.setattr(pools, "FILE_BYTES", 10_000)
+    monkeypatch.setattr(pools, "SMALL_BYTES", 4000)
     chance = random.Random(12)
     ones = [asked(text(chance, 3000)) for _ in range(5)]
     for one in ones:
@@ -147,7 +148,7 @@ def test_merged_files_of_parts_are_bounded(home: Home, monkeypatch: pytest.Monke
 
 def test_files_merged_while_somebody_reads(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     """If ingest merges between the bodies and their parts, the parts are found in the new file."""
-    monkeypatch.setattr(part_files, "MERGE_FILES", 2)
+    monkeypatch.setattr(pools, "MERGE_FILES", 2)
     monkeypatch.setattr(bodies, "MERGE_FILES", 2)
     chance = random.Random(7)
     ones = [chat(prompt=text(chance, 3000)) for _ in range(2)]
@@ -194,7 +195,7 @@ def test_a_round_that_fails_leaves_no_parts(home: Home, monkeypatch: pytest.Monk
 
     with monkeypatch.context() as patch, pytest.raises(OSError, match="No space"):
         patch.setattr(parquet, "write", full)
-        bodies.write(home, ones)
+        bodies.write(home, ones, {}, Known())
     assert on_disk(home) == 0
     spooled(home, *ones)
     with monkeypatch.context() as patch, pytest.raises(OSError, match="No space"):
@@ -211,7 +212,7 @@ def test_parts_outlive_a_database_that_was_moved_away(home: Home) -> None:
     stored(home, one)
     home.database.rename(home.root / "old.duckdb")
     stored(home, one)
-    assert sorted(path.name.partition("-")[0] for path in home.quarantine.iterdir()) == ["bodies", "parts"]
+    assert sorted(path.name.partition("-")[0] for path in home.quarantine.iterdir()) == ["bodies", "parts", "said"]
     assert_held(home, one)
 
 

@@ -1,27 +1,29 @@
 """Bodies in Parquet files, sorted by id, zstd; their large parts are stored once, in files of their own.
 
 Columns id UUID, request_body BLOB, request_parts UUID[], request_at BIGINT[], and the same of the response: the body is
-`request_body` with each of the parts at its offset (`parts.split`). Files of older versions have the bodies whole, and
-no such columns.
+`request_body` with each of the parts at its offset (`parts.split`). Beside them is what was said (`said_files`). Files
+of older versions have the bodies whole, and fewer columns.
 
 A file is written elsewhere, brought to the disk and renamed into its folder; it counts once the table `body_file`, or
-`part_file`, names it. A file that no table names was left by a crash, and holds content: ingest removes it.
+`part_file` or `said_file`, names it. A file that no table names was left by a crash, and holds content: ingest removes
+it.
 """
 
 from __future__ import annotations
 
 import itertools
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import duckdb
 
 from tracecli.config import Home
+from tracecli.contents import Piece, Side
 from tracecli.errors import HomeError
 from tracecli.exchange import Captured, new_id
-from tracecli.store import parquet, part_files
+from tracecli.store import parquet, part_files, pools, said_files
 from tracecli.store.connection import opened, transaction
 from tracecli.store.parts import Split, join, split
 
@@ -39,27 +41,36 @@ _GIVEN = """
         unnest(from_json($4, '[["BIGINT"]]')) AS request_at,
         unnest($5::BLOB[]) AS response_body,
         unnest(from_json($6, '[["UUID"]]')) AS response_parts,
-        unnest(from_json($7, '[["BIGINT"]]')) AS response_at
+        unnest(from_json($7, '[["BIGINT"]]')) AS response_at,
+        unnest(from_json($8, '[["UUID"]]')) AS prompt_said,
+        unnest(from_json($9, '[["INTEGER"]]')) AS prompt_message,
+        unnest(from_json($10, '[["UUID"]]')) AS completion_said,
+        unnest(from_json($11, '[["INTEGER"]]')) AS completion_message
 """
 # The rows of files, also of older versions.
-_BODIES = """(
+BODIES = """(
     SELECT * FROM read_parquet($1, union_by_name => true)
     UNION ALL BY NAME SELECT NULL::UUID[] AS request_parts, NULL::BIGINT[] AS request_at,
-        NULL::UUID[] AS response_parts, NULL::BIGINT[] AS response_at WHERE false
+        NULL::UUID[] AS response_parts, NULL::BIGINT[] AS response_at,
+        NULL::UUID[] AS prompt_said, NULL::INTEGER[] AS prompt_message,
+        NULL::UUID[] AS completion_said, NULL::INTEGER[] AS completion_message WHERE false
 )"""
 _SIDES = "request_body, request_at, request_parts::VARCHAR[], response_body, response_at, response_parts::VARCHAR[]"
 
 
 @dataclass(frozen=True)
 class Written:
-    """The files of a round: of bodies, and of parts that they are the first to hold."""
+    """The files of a round: of bodies, and of parts and texts that they are the first to hold."""
 
     bodies: parquet.File
     parts: list[part_files.PartFile]
+    said: said_files.Written
 
 
-def write(home: Home, captured: Sequence[Captured]) -> Written | None:
-    """Write the bodies of traced exchanges to new files; None if there are none.
+def write(
+    home: Home, captured: Sequence[Captured], said: Mapping[str, Sequence[Piece]], known: said_files.Known
+) -> Written | None:
+    """Write the bodies of traced exchanges to new files, and what was said by their ids; None if there are none.
 
     Only for the one process that ingests: what it finds stored must stay until `add`.
     """
@@ -69,17 +80,34 @@ def write(home: Home, captured: Sequence[Captured]) -> Written | None:
     ids = [one.exchange.id for one in traced]
     requests = [split(one.request_body) for one in traced]
     responses = [split(one.response_body) for one in traced]
+    pieces = [said.get(identifier, ()) for identifier in ids]
     with parquet.scratchpad(home, threads=1) as connection:
         parts = [part for one in (*requests, *responses) for part in one.parts]
         part_ids, written = part_files.write(home, connection, parts)
         names = iter(part_ids)
         columns = [parquet.as_list(ids), *_columns(requests, names), *_columns(responses, names)]
+        texts: list[pools.PoolFile] = []
         try:
+            spoken = said_files.write(home, connection, pieces, known)
+            texts = spoken.files
+            columns += [*_said(pieces, spoken.ids, "prompt"), *_said(pieces, spoken.ids, "completion")]
             file = parquet.write(home, home.bodies, connection, _GIVEN, columns, (ids[0], ids[-1], len(ids)))
         except BaseException:
             part_files.discard(home, written)
+            pools.discard(home, said_files.SAID, texts)
             raise
-    return Written(file, written)
+    return Written(file, written, spoken)
+
+
+def _said(pieces: Sequence[Sequence[Piece]], ids: Sequence[Sequence[str]], side: Side) -> list[Any]:
+    """The columns of what was said on a side: ids, and places of messages."""
+    chosen = [
+        [(name, piece.message) for piece, name in zip(some, names, strict=True) if piece.side == side]
+        for some, names in zip(pieces, ids, strict=True)
+    ]
+    unknown = said_files.NOT_UNDERSTOOD
+    places = [[unknown if message is None else message for _, message in row] for row in chosen]
+    return [parquet.as_list([[name for name, _ in row] for row in chosen]), parquet.as_list(places)]
 
 
 def _columns(bodies: Sequence[Split], names: Iterator[str]) -> list[Any]:
@@ -96,6 +124,8 @@ def add(connection: duckdb.DuckDBPyConnection, written: Written) -> None:
     _name(connection, written.bodies)
     for file in written.parts:
         part_files.add(connection, file)
+    for texts in written.said.files:
+        pools.add(connection, said_files.SAID, texts)
 
 
 def _name(connection: duckdb.DuckDBPyConnection, file: parquet.File) -> None:
@@ -109,6 +139,7 @@ def discard(home: Home, written: Written) -> None:
     """Remove written files that do not count."""
     (home.bodies / written.bodies.name).unlink(missing_ok=True)
     part_files.discard(home, written.parts)
+    pools.discard(home, said_files.SAID, written.said.files)
 
 
 def candidates(connection: duckdb.DuckDBPyConnection, ids: Sequence[str]) -> list[str]:
@@ -127,7 +158,7 @@ def read(home: Home, names: Sequence[str], ids: Sequence[str]) -> dict[str, tupl
     with parquet.scratchpad(home) as connection:
         found = parquet.fetched(
             connection,
-            f"SELECT id::VARCHAR, {_SIDES} FROM {_BODIES}"  # noqa: S608 - text of ours only
+            f"SELECT id::VARCHAR, {_SIDES} FROM {BODIES}"  # noqa: S608 - text of ours only
             " WHERE id BETWEEN $3::UUID AND $4::UUID AND list_contains($2::UUID[], id)",
             [paths, list(ids), min(ids), max(ids)],
         )
@@ -147,7 +178,7 @@ def merge_small(home: Home) -> int:
             " WHERE bytes < $1 ORDER BY min_id LIMIT $2",
             [SMALL_BYTES, MERGE_FILES],
         ).fetchall()
-    merged = part_files.merge_small(home)
+    merged = pools.merge_small(home, part_files.PARTS) + pools.merge_small(home, said_files.SAID)
     if len(small) < MERGE_FILES:
         return merged
     sizes = itertools.accumulate(row[4] for row in small)
@@ -185,7 +216,8 @@ def forget(home: Home, ids: Sequence[str]) -> int:
             if ids:
                 _forget_bodies(home, connection, ids)
             _note_used(home, connection)
-            part_files.sweep(home, connection)
+            pools.sweep(home, part_files.PARTS, connection, "used")
+            pools.sweep(home, said_files.SAID, connection, "heard")
     except FileNotFoundError as error:
         raise HomeError(
             f"a file that the database names is gone ({error})", "Bring it back from a backup, if there is one."
@@ -211,21 +243,24 @@ def _forget_bodies(home: Home, connection: duckdb.DuckDBPyConnection, ids: Seque
 
 
 def _note_used(home: Home, connection: duckdb.DuckDBPyConnection) -> None:
-    """Make the table `used` of the parts that bodies have."""
+    """Make the tables `used` and `heard` of the parts and the texts that bodies have."""
     with opened(home) as database:
         names = [name for (name,) in database.execute("SELECT name FROM body_file").fetchall()]
-    connection.execute("CREATE TABLE used (id UUID)")
+    connection.execute("CREATE TABLE used (id UUID); CREATE TABLE heard (id UUID)")
     if paths := parquet.paths(home.bodies, names):
-        parquet.fetched(
-            connection,
-            "INSERT INTO used SELECT DISTINCT unnest(list_concat(request_parts, response_parts))"  # noqa: S608 - ours
-            f" FROM {_BODIES}",
-            [paths],
-        )
+        for table, one, other in (
+            ("used", "request_parts", "response_parts"),
+            ("heard", "prompt_said", "completion_said"),
+        ):
+            parquet.fetched(
+                connection,
+                f"INSERT INTO {table} SELECT DISTINCT unnest(list_concat({one}, {other})) FROM {BODIES}",  # noqa: S608 - ours
+                [paths],
+            )
 
 
 def _bytes(home: Home) -> int:
-    return sum(path.stat().st_size for folder in (home.bodies, home.parts) for path in folder.iterdir())
+    return sum(path.stat().st_size for folder in (home.bodies, home.parts, home.said) for path in folder.iterdir())
 
 
 def remove_orphans(home: Home) -> int:
@@ -233,7 +268,7 @@ def remove_orphans(home: Home) -> int:
 
     Without a database nothing says what is an orphan: what a database that was moved away named is set aside.
     """
-    folders = {home.bodies: "body_file", home.parts: "part_file"}
+    folders = {home.bodies: "body_file", home.parts: "part_file", home.said: "said_file"}
     orphans = [path for path in home.scratch.iterdir() if path.suffix in (".parquet", ".spill", ".rows")]
     try:
         with opened(home) as connection:

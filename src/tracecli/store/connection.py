@@ -18,7 +18,7 @@ from tracecli.errors import HomeError, NewerDatabase, StoreBusy
 
 MIGRATIONS = tuple(
     Path(__file__).with_name(name)
-    for name in ("001_first.sql", "002_costs.sql", "003_parts.sql", "004_cache.sql", "005_tools.sql")
+    for name in ("001_first.sql", "002_costs.sql", "003_parts.sql", "004_cache.sql", "005_tools.sql", "007_said.sql")
 )
 """Numbered and append-only: each is applied once, in a transaction with the row that records it."""
 

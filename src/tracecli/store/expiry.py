@@ -208,15 +208,20 @@ class Keeper:
         self._clock = clock
         self._next = self._next_rewrite = clock()
 
-    def step(self, now: dt.datetime) -> None:
-        """Do what is to be done at `now`, if anything. For the ingest process, between two rounds. Never raises."""
+    def step(self, now: dt.datetime) -> bool:
+        """Do what is to be done at `now`, if anything. For the ingest process, between two rounds. Never raises.
+
+        Returns whether content may have been removed.
+        """
         begun = self._clock()
         if begun < self._next:
-            return
+            return False
         more = False
+        untouched = False
         try:
             removed = remove_content(self.home, now, STEP)
             more = removed.content == STEP
+            untouched = not removed.content
             if not more and begun >= self._next_rewrite:
                 removed.records = self._remove_records(now)
             if removed.content or removed.records:
@@ -227,6 +232,7 @@ class Keeper:
             log.exception("retention failed and is tried again")
         took = self._clock() - begun
         self._next = begun + took + (took if more else max(self.LOOK_S, 20 * took))
+        return not untouched
 
     def _remove_records(self, now: dt.datetime) -> int:
         begun = self._clock()

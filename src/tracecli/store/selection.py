@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import duckdb
 import msgspec
@@ -25,6 +25,15 @@ _WAITING = (*exchanges.ROW_COLUMNS, "tools", "lane", "reason", "cost_detail", "c
 
 
 _FEW = 10_000
+_HELD = "traced AND content_removed_at IS NULL"
+
+
+class Extent(NamedTuple):
+    """The smallest and the largest id, and how many body bytes passed."""
+
+    first: str
+    last: str
+    bytes: int
 
 
 class Selection:
@@ -73,12 +82,31 @@ class Selection:
         found = self.connection.execute(f"SELECT {exchanges.ROW} FROM {table} {order}", parameters)  # noqa: S608
         return [exchanges.row_of(values) for values in found.fetchall()]
 
-    def sizes(self, condition: Condition) -> list[tuple[str, int]]:
-        """The stored ones that have content, newest first: their ids, and how many body bytes passed."""
+    def extent(self, condition: Condition) -> Extent | None:
+        """Of the stored ones that have content; None: there are none."""
         where, parameters = condition
+        [(first, last, size)] = self.connection.execute(
+            "SELECT min(id)::VARCHAR, max(id)::VARCHAR, sum(request_bytes + response_bytes)::BIGINT"  # noqa: S608 - ours
+            f" FROM exchange WHERE {_HELD} AND {where}",
+            parameters,
+        ).fetchall()
+        return None if first is None else Extent(first, last, size)
+
+    def sizes(self, condition: Condition, among: Sequence[str] | None = None) -> list[tuple[str, int]]:
+        """The stored ones that have content, newest first: their ids, and how many body bytes passed.
+
+        `among`: of these alone.
+        """
+        where, parameters = condition
+        parameters = list(parameters)
+        if among is not None:
+            place = len(parameters)
+            where = f"{where} AND id BETWEEN ${place + 1}::UUID AND ${place + 2}::UUID"
+            where += f" AND id IN (SELECT unnest(${place + 3}::UUID[]))"
+            parameters += [min(among), max(among), list(among)]
         found = self.connection.execute(
             "SELECT id::VARCHAR, request_bytes + response_bytes FROM exchange"  # noqa: S608 - text of ours only
-            f" WHERE traced AND content_removed_at IS NULL AND {where} ORDER BY exchange.id DESC",
+            f" WHERE {_HELD} AND {where} ORDER BY exchange.id DESC",
             parameters,
         )
         return found.fetchall()
