@@ -55,6 +55,13 @@ def open_exchange(home: Home, reference: str) -> Opened:
     return opened_of(*find(home, reference))
 
 
+def identified(home: Home, reference: str) -> str:
+    """The id of one exchange. Raises as `open_exchange` does."""
+    prefix = _prefix(home, reference.strip().lower())
+    waiting = {one.exchange.id for one in spooled(home) if one.exchange.id.startswith(prefix)}
+    return _only(prefix, waiting | _stored_ids(home, prefix))
+
+
 def find(home: Home, reference: str) -> tuple[Recorded, Captured]:
     """One exchange as it was captured, and as it was understood. Raises as `open_exchange` does."""
     prefix = _prefix(home, reference.strip().lower())

@@ -21,6 +21,7 @@ from typing import Literal
 
 import msgspec
 
+from tracecli import tags
 from tracecli.cache.asking import Asking, ResponseCache, Who
 from tracecli.cache.flights import Waiting
 from tracecli.cache.key import Asked
@@ -42,6 +43,7 @@ type Lane = Literal["fast", "flows"]
 MAX_TIMED_CHUNKS = 512
 _METERED_REQUEST_BYTES = 64 << 20
 _OPT_OUT = "x-tracecli-trace"
+_TAGS = "x-tracecli-tags"
 NOTICE = "X-Tracecli-Recorded"
 
 
@@ -538,6 +540,7 @@ class Capture:
             reason=decided.reason,
             traced=decided.traced,
             session=self.session,
+            tags=tags.of_header(told) if (told := self._own(_TAGS)) else [],
             connection_model=self.connection_model,
             provider=self._provider,
             operation=self._operation.name,

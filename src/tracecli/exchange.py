@@ -179,6 +179,8 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     redact_kinds: list[str] = []
     redact_patterns: dict[str, str] = {}
     """What the policy wants taken out of the bodies before they are stored, beside secrets."""
+    tags: list[str] = []
+    """What the client says of it, by a header of ours."""
     marks: list[str] = []
     """What was done to it since: `redacted`, `content_withheld`."""
     content_until_us: int | None = None
@@ -235,6 +237,9 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     response_bytes: int
     traced: bool
     flags: list[str]
+    tags: list[str]
+    score: float | None
+    comment: str | None
 
     def as_json(self) -> dict[str, Any]:
         """The row as JSON values: money as plain decimal text, instants as ISO 8601 UTC."""

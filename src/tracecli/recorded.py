@@ -147,6 +147,9 @@ def record(
         response_bytes=exchange.response_bytes,
         traced=exchange.traced,
         flags=_flags(exchange, found),
+        tags=exchange.tags,
+        score=None,
+        comment=None,
     )
     tools = None if exchange.metered is not None else _tools(found)
     return Recorded(exchange, row, cost.detail, basis, _asked_hash(captured), tools)

@@ -55,6 +55,7 @@ def test_our_headers_stay_here(vault: Proxy, user: str) -> None:
     script = vault.standin.script()
     others = [("X-Stainless-Lang", "python"), ("OpenAI-Beta", "one"), ("openai-beta", "two"), *script.headers.items()]
     ours = [("X-Tracecli-User", user), ("x-tracecli-session", "s1"), ("X-TRACECLI-Anything", "else")]
+    ours.append(("X-Tracecli-Tags", "nightly, agent 7,"))
     with vault.client() as client:
         client.post(CHAT, json=ASKED, headers=[*ours, *others])
     (received,) = script.received
@@ -62,7 +63,18 @@ def test_our_headers_stay_here(vault: Proxy, user: str) -> None:
     assert [(name, value) for name, value in received.headers if (name, value) in others] == others
     one = vault.only_opened(user)
     assert (one["user_source"], one["session"]) == ("header", "s1")
+    assert one["tags"] == ["nightly", "agent 7"]
     assert "tracecli" not in json.dumps(one["request"]["headers"]).lower()
+
+
+def test_tags_of_a_client(proxy: Proxy, user: str) -> None:
+    """A client's tags are recorded on either lane, and do not reach the provider."""
+    script = proxy.standin.script()
+    with proxy.client(user) as client:
+        client.post(CHAT, json=ASKED, headers={"X-Tracecli-Tags": "nightly, agent 7,nightly", **script.headers})
+    (received,) = script.received
+    assert not any("tracecli" in name.lower() for name, _ in received.headers)
+    assert proxy.only_row(user)["tags"] == ["nightly", "agent 7"]
 
 
 @pytest.mark.parametrize(

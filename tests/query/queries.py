@@ -30,6 +30,7 @@ _NUMBERS = {
     "count": st.sampled_from(["0", "10k", "2.5M", "0.0001k", "999999999999999g"]),
     "duration": st.sampled_from(["0s", "150ms", "1.5s", "2h", "999999999d"]),
     "status": st.sampled_from(["200", "404", "999"]),
+    "score": st.sampled_from(["0", "3", "4.5"]),
 }
 _OTHERS = {
     "truth": st.sampled_from(["yes", "no", "TRUE", "false"]),

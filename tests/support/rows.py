@@ -59,6 +59,9 @@ def row(ago_s: float = 3, **changes: Any) -> Row:
         "response_bytes": 8123,
         "traced": True,
         "flags": [],
+        "tags": [],
+        "score": None,
+        "comment": None,
     }
     return Row(**(values | changes))
 

@@ -16,7 +16,7 @@ from tracecli.query.fields import FIELDS
 from tracecli.query.syntax import Query
 
 _VALUES = ("user", "model", "provider", "operation", "status", "outcome", "policy", "session", "cache", "host", "tool")
-_MORE = ("flag",)
+_MORE = ("flag", "tag")
 _BOUNDS = ("since", "until")
 _LEAST = ("cost", "duration")
 _TRUTHS = ("streamed", "traced")

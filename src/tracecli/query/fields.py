@@ -14,6 +14,7 @@ type Kind = Literal[
     "truth",
     "money",
     "count",
+    "score",
     "duration",
     "since",
     "until",
@@ -30,6 +31,7 @@ type Kind = Literal[
 `truth`     yes or no
 `money`     US dollars: `0.01`, `$2`
 `count`     a number: `500`, `10k`, `2M`
+`score`     a number: `4`, `4.5`
 `duration`  with its unit: `150ms`, `2s`, `5m`
 `since`     an instant, as `when.moment` reads it, and what is after; `until`: what is before
 `id`        the beginning of an id
@@ -49,7 +51,7 @@ class Field:
     choices: tuple[str, ...] = ()
 
 
-NUMERIC: frozenset[Kind] = frozenset({"money", "count", "duration", "status"})
+NUMERIC: frozenset[Kind] = frozenset({"money", "count", "score", "duration", "status"})
 """Kinds whose values have an order: `>`, `..` and the like mean something."""
 
 ERRORS = "(coalesce(status >= 400, false) OR outcome <> 'complete' OR error IS NOT NULL)"
@@ -85,6 +87,9 @@ _ALL = (
     Field("method", "word", ("method",), "of HTTP"),
     Field("id", "id", ("id",), "the beginning of an id"),
     Field("flag", "list", ("flags",), "a mark on the record, as no_end_event", ("flags",)),
+    Field("tag", "list", ("tags",), "what a client or a reader called it", ("tags",)),
+    Field("score", "score", ("score",), "how good somebody found the answer, 1 to 5"),
+    Field("rated", "truth", ("(score IS NOT NULL)",), "somebody has said how good it is"),
     Field("tool", "list", ("tools",), "a tool that the model called", ("tools",)),
     Field("finish", "list", ("finish_reasons",), "why the answer ended, as stop, length", ("finish_reasons",)),
     Field("lane", "choice", ("lane",), "which adapter captured it", choices=("flows", "fast")),

@@ -15,6 +15,7 @@ SORTS = {
     "model": "coalesce(request_model, response_model)",
     "provider": "provider",
     "status": "status",
+    "score": "score",
 }
 """What can be sorted by, and its SQL."""
 
@@ -30,11 +31,12 @@ GROUPS = {
     "outcome": "outcome",
     "cache": "cache_status",
     "flag": "unnest(CASE WHEN len(flags) > 0 THEN flags ELSE [NULL] END)",
+    "tag": "unnest(CASE WHEN len(tags) > 0 THEN tags ELSE [NULL] END)",
     "tool": "unnest(CASE WHEN len(tools) > 0 THEN tools ELSE [NULL] END)",
     "month": "date_trunc('month', started_at::TIMESTAMP)",
     "day": "date_trunc('day', started_at::TIMESTAMP)",
     "hour": "date_trunc('hour', started_at::TIMESTAMP)",
 }
-"""What to group by, and its SQL. An exchange with several flags or tools counts for each of them."""
+"""What to group by, and its SQL. An exchange with several flags, tags or tools counts for each of them."""
 TIMES = {"month": "%Y-%m", "day": "%Y-%m-%d", "hour": "%Y-%m-%d %H:00"}
 """Those that are times, and how they are written."""

@@ -18,6 +18,7 @@ ANY = "*"
 _MONEY = re.compile(r"\$?(?P<number>[0-9]{1,12}(?:\.[0-9]{0,15})?|\.[0-9]{1,15})")
 _COUNT = re.compile(r"(?P<number>[0-9]{1,15}(?:\.[0-9]{1,9})?)(?P<unit>[kKmMgG]?)")
 _DURATION = re.compile(r"(?P<number>[0-9]{1,9}(?:\.[0-9]{1,9})?|\.[0-9]{1,9})(?P<unit>ms|s|m|h|d)?", re.IGNORECASE)
+_SCORE = re.compile(r"[0-9](?:\.[0-9]{1,9})?")
 _STATUS = re.compile(r"[1-9][0-9]{2}")
 _CLASS = re.compile(r"[1-5]xx", re.IGNORECASE)
 _ID = re.compile(r"[0-9a-f-]{1,36}\*?", re.IGNORECASE)
@@ -37,6 +38,10 @@ def number(field: Field, text: str) -> Decimal:
             if found := _COUNT.fullmatch(text):
                 return Decimal(found["number"]) * _FACTORS[found["unit"].lower()]
             raise ValueError(f"{text!r} is no number; write 500, 10k or 2M")
+        case "score":
+            if _SCORE.fullmatch(text):
+                return Decimal(text)
+            raise ValueError(f"{text!r} is no score; write 4 or 4.5")
         case "duration":
             found = _DURATION.fullmatch(text)
             if found is None:

@@ -17,8 +17,8 @@ from tracecli.config import Home
 from tracecli.errors import HomeError, NewerDatabase, StoreBusy
 
 MIGRATIONS = tuple(
-    Path(__file__).with_name(name)
-    for name in ("001_first.sql", "002_costs.sql", "003_parts.sql", "004_cache.sql", "005_tools.sql", "007_said.sql")
+    Path(__file__).with_name(f"{name}.sql")
+    for name in ("001_first", "002_costs", "003_parts", "004_cache", "005_tools", "006_notes", "007_said")
 )
 """Numbered and append-only: each is applied once, in a transaction with the row that records it."""
 

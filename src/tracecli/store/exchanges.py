@@ -61,6 +61,9 @@ _ROW_COLUMNS = {
     "response_bytes": "BIGINT",
     "traced": "BOOLEAN",
     "flags": "VARCHAR[]",
+    "tags": "VARCHAR[]",
+    "score": "DOUBLE",
+    "comment": "VARCHAR",
 }
 _EXCHANGE_COLUMNS: dict[str, tuple[str, Callable[[Exchange], Any]]] = {
     "reason": ("VARCHAR", lambda exchange: exchange.reason),
@@ -113,6 +116,7 @@ _READ_AS = {
     "cache_origin": "cache_origin::VARCHAR",
     "content_until": "epoch_us(content_until)",
     "metadata_until": "epoch_us(metadata_until)",
+    "tags": "coalesce(tags, [])",
 }
 
 

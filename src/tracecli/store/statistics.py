@@ -42,6 +42,8 @@ class Group:
     saved_usd: Decimal
     duration: Percentiles | None
     ttft: Percentiles | None
+    score: float | None
+    """The mean of those that somebody rated."""
 
 
 def grouped(found: Selection, condition: Condition, by: Sequence[str], zone: dt.tzinfo | None = None) -> list[Group]:
@@ -61,7 +63,7 @@ def grouped(found: Selection, condition: Condition, by: Sequence[str], zone: dt.
     needed = (
         '"user", request_model, response_model, provider, operation, host, policy, session, status, outcome, error,'
         " cache_status, flags, tools, started_at, duration_ms, ttft_ms, input_tokens, output_tokens,"
-        " cache_read_input_tokens, cost_usd, saved_usd"
+        " cache_read_input_tokens, cost_usd, saved_usd, tags, score"
     )
     rows = found.connection.execute(
         f"SELECT {shown + ', ' if by else ''}{_SUMS}"  # noqa: S608 - text of ours only
@@ -84,13 +86,14 @@ _SUMS = f"""
     count(*) FILTER (cost_usd IS NULL),
     coalesce(sum(saved_usd), 0),
     quantile_cont(duration_ms::FLOAT, [0.5, 0.95, 0.99]),
-    quantile_cont(ttft_ms::FLOAT, [0.5, 0.95, 0.99])
+    quantile_cont(ttft_ms::FLOAT, [0.5, 0.95, 0.99]),
+    avg(score)
 """
 """Percentiles hold every value in memory: seven digits of each are enough."""
 
 
 def _group(key: tuple[Any, ...], values: tuple[Any, ...]) -> Group:
-    requests, errors, cached, hits, tokens_in, tokens_out, read, cost, unknown, saved, duration, ttft = values
+    requests, errors, cached, hits, tokens_in, tokens_out, read, cost, unknown, saved, duration, ttft, score = values
     return Group(
         key=key,
         requests=requests,
@@ -105,6 +108,7 @@ def _group(key: tuple[Any, ...], values: tuple[Any, ...]) -> Group:
         saved_usd=Decimal(saved),
         duration=Percentiles(*duration) if duration else None,
         ttft=Percentiles(*ttft) if ttft else None,
+        score=score,
     )
 
 

@@ -88,6 +88,11 @@ def _summary(exchange: Opened, zone: dt.tzinfo | None) -> Iterator[tuple[str, Te
             yield name, Text(visible.line(value))
     if row.flags:
         yield "flags", Text(visible.line(", ".join(row.flags)))
+    if row.tags:
+        yield "tags", Text(visible.line(", ".join(row.tags)))
+    if row.score is not None or row.comment:
+        said = values.UNKNOWN if row.score is None else f"{row.score:g} of 5"
+        yield "score", Text.assemble(said, (f"  {visible.line(row.comment)}" if row.comment else "", "dim"))
 
 
 def _side(

@@ -40,6 +40,8 @@ def statistics(groups: Sequence[Group], by: Sequence[str], *, left_out: int = 0)
         Column("ttft p50", right=True, rank=7),
         Column("p95", right=True, rank=8),
     ]
+    rated = any(group.score is not None for group in groups)
+    columns += [Column("score", right=True, rank=2)] if rated else []
     costs = aligned([_cost(group) for group in groups])
     rows = []
     for group, cost, share in zip(groups, costs, shares, strict=True):
@@ -57,6 +59,7 @@ def statistics(groups: Sequence[Group], by: Sequence[str], *, left_out: int = 0)
                 *([Text(bar(share / most if most else 0.0), "cyan")] if by else []),
                 *(Text(_ms(group.duration, place)) for place in range(3)),
                 *(Text(_ms(group.ttft, place), "dim") for place in range(2)),
+                *([Text(values.UNKNOWN if group.score is None else f"{group.score:.1f}")] if rated else []),
             ]
         )
     yield Grid(columns, rows)

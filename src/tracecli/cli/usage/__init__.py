@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from tracecli.cli.usage import counting, finding, sessions, show
+from tracecli.cli.usage import counting, finding, notes, sessions, show
 
 
 @click.group("usage")
@@ -22,5 +22,7 @@ for _one in (
     sessions.sessions,
     sessions.session,
     sessions.diff,
+    notes.tag,
+    notes.rate,
 ):
     command.add_command(_one)

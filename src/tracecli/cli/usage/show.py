@@ -42,6 +42,7 @@ _SHORT = {
     "saved": "saved_usd",
     "streamed": "stream",
     "flag": "flags",
+    "tag": "tags",
 }
 """Short names of columns; the others are those of the JSON."""
 
