@@ -39,6 +39,7 @@ COMMANDS = (
     ("usage", "rate"),
     ("sql",),
     ("export", "har"),
+    ("export", "otlp"),
     ("policy",),
     ("policy", "set"),
     ("policy", "delete"),

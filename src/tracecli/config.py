@@ -155,6 +155,31 @@ def pager() -> list[str] | None:
     return None if command in ([], ["cat"]) else command
 
 
+@dataclass(frozen=True)
+class Otlp:
+    """What OpenTelemetry's own variables say of the collector for traces; None: nothing."""
+
+    endpoint: str | None
+    """Its URL for traces."""
+    headers: str
+    """As `name=value,name=value`, percent-encoded; secrets."""
+    service: str | None
+
+
+def otlp() -> Otlp:
+    """Of https://opentelemetry.io/docs/specs/otel/protocol/exporter/."""
+
+    def of(name: str) -> str | None:
+        return os.environ.get(f"OTEL_EXPORTER_OTLP_TRACES_{name}") or None
+
+    general = os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT", "").rstrip("/")
+    return Otlp(
+        of("ENDPOINT") or (f"{general}/v1/traces" if general else None),
+        of("HEADERS") or os.environ.get("OTEL_EXPORTER_OTLP_HEADERS", ""),
+        os.environ.get("OTEL_SERVICE_NAME") or None,
+    )
+
+
 def vocabulary_folder() -> Path | None:
     """Where tiktoken's vocabularies are; None: nowhere."""
     folder = os.environ.get("TIKTOKEN_CACHE_DIR")

@@ -9,7 +9,8 @@
     ├── HomeError          5  the home folder, the spool or the database cannot be used
     │   ├── StoreBusy      5  another process held the database for too long
     │   └── NewerDatabase  5  a newer tracecli made the database
-    └── ProxyError         6  the proxy could not start (port in use, ...)
+    ├── ProxyError         6  the proxy could not start (port in use, ...)
+    └── CollectorError     9  a collector cannot be reached, or refuses
 
 Exit code 2 is a command line that cannot be parsed, 1 a bug in tracecli, 130 an interrupt. Every message is one
 sentence that names what is wrong, followed by the remedy.
@@ -75,3 +76,9 @@ class ProxyError(TracecliError):
     """The proxy could not start."""
 
     exit_code = 6
+
+
+class CollectorError(TracecliError):
+    """An OpenTelemetry collector cannot be reached, or refuses what it is sent."""
+
+    exit_code = 9

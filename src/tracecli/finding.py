@@ -28,6 +28,7 @@ from tracecli.store.statistics import Group, grouped
 
 _FEW_BYTES = 4_000_000
 """So many bytes of bodies are looked at sooner than texts of others are passed over."""
+_PAGE = 2000
 _AT_ONCE = 50
 """Of those that hold the words so many are opened together: the first ones are shown soon."""
 
@@ -122,21 +123,54 @@ def search(home: Home, words: Term, query: Query, now: dt.datetime, zone: dt.tzi
                     yield Found(stored.row, places)
 
 
+def pages(
+    home: Home, query: Query, now: dt.datetime, zone: dt.tzinfo | None = None, *, limit: int
+) -> Iterator[list[Row]]:
+    """The latest exchanges that fit, newest first, page by page, each read in a moment. Raises as `rows` does."""
+    if sql.contents(query):  # found once, not for each page
+        yield rows(home, query, now, zone, limit=limit)
+        return
+    before: str | None = None
+    while limit > 0:
+        with selected(home, query, now, zone) as (found, condition):
+            older = condition if before is None else _older(condition, before)
+            page = found.rows(older, "time", descending=True, limit=min(limit, _PAGE))
+        if not page:
+            return
+        yield page
+        limit -= len(page)
+        before = page[-1].id
+
+
+def _older(condition: Condition, before: str) -> Condition:
+    where, parameters = condition
+    return f"({where}) AND exchange.id < ${len(parameters) + 1}::UUID", [*parameters, before]
+
+
 def opened(
     home: Home, query: Query, now: dt.datetime, zone: dt.tzinfo | None = None, *, limit: int
 ) -> Iterator[Opened]:
     """The latest exchanges that fit, with their content, oldest first. Raises as `rows` does."""
+    yield from with_content(home, rows(home, query, now, zone, limit=limit)[::-1])
+
+
+def with_content(home: Home, found: Sequence[Row]) -> Iterator[Opened]:
+    """These exchanges, oldest first, with their content; without those that were removed meanwhile.
+
+    Raises as `rows` does.
+    """
     waiting = {one.exchange.id: one for one in browse.spooled(home)}
-    found = rows(home, query, now, zone, limit=limit)
     prices = browse.prices(home)
-    sizes = [(row.id, row.request_bytes + row.response_bytes) for row in reversed(found) if row.id not in waiting]
+    sizes = [(row.id, row.request_bytes + row.response_bytes) for row in found if row.id not in waiting]
     stored = walking.each(home, sizes)
-    for row in reversed(found):
+    following = next(stored, None)
+    for row in found:
         if captured := waiting.get(row.id):
             yield browse.opened_of(record(captured, prices), captured)
-        else:
-            recorded, held = next(stored)
+        elif following and following[0].row.id == row.id:
+            recorded, held = following
             yield browse.opened_of(recorded, held or Captured(recorded.exchange, b"", b""))
+            following = next(stored, None)
 
 
 type _Matched = dict[Term, list[str]]

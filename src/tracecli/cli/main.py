@@ -58,6 +58,7 @@ EXIT_CODES = {
     6: "the proxy cannot start",
     7: "doctor found something broken",
     8: "no proxy is running",
+    9: "an OpenTelemetry collector cannot be reached, or refuses",
     130: "interrupted",
 }
 
