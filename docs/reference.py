@@ -35,6 +35,7 @@ COMMANDS = (
     ("usage", "diff"),
     ("usage", "me"),
     ("usage", "repeats"),
+    ("usage", "report"),
     ("usage", "tag"),
     ("usage", "rate"),
     ("sql",),

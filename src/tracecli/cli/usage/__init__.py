@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from tracecli.cli.usage import counting, finding, notes, sessions, show
+from tracecli.cli.usage import counting, finding, notes, report, sessions, show
 
 
 @click.group("usage")
@@ -19,6 +19,7 @@ for _one in (
     counting.stats,
     counting.me,
     counting.repeats,
+    report.report,
     sessions.sessions,
     sessions.session,
     sessions.diff,
