@@ -38,6 +38,7 @@ COMMANDS = (
     ("usage", "report"),
     ("usage", "tag"),
     ("usage", "rate"),
+    ("ui",),
     ("sql",),
     ("export", "har"),
     ("export", "otlp"),

@@ -124,7 +124,7 @@ def search(home: Home, words: Term, query: Query, now: dt.datetime, zone: dt.tzi
 
 
 def pages(
-    home: Home, query: Query, now: dt.datetime, zone: dt.tzinfo | None = None, *, limit: int
+    home: Home, query: Query, now: dt.datetime, zone: dt.tzinfo | None = None, *, limit: int, size: int = _PAGE
 ) -> Iterator[list[Row]]:
     """The latest exchanges that fit, newest first, page by page, each read in a moment. Raises as `rows` does."""
     if sql.contents(query):  # found once, not for each page
@@ -134,7 +134,7 @@ def pages(
     while limit > 0:
         with selected(home, query, now, zone) as (found, condition):
             older = condition if before is None else _older(condition, before)
-            page = found.rows(older, "time", descending=True, limit=min(limit, _PAGE))
+            page = found.rows(older, "time", descending=True, limit=min(limit, size))
         if not page:
             return
         yield page

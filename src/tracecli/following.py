@@ -22,27 +22,41 @@ _LATE = dt.timedelta(seconds=30)
 _MOST = 50_000
 
 
-def follow(home: Home, query: Query, zone: dt.tzinfo | None, latest: int) -> Iterator[Row]:
-    """The `latest` ones that fit, oldest first, and then, for ever, those that end from now on.
+class Watch:
+    """What ends, from now on: `begun` are the latest before, oldest first; then ask `new` again and again.
 
-    Raises StoreBusy, NewerDatabase or HomeError if the home or its database cannot be read.
+    Raises StoreBusy, NewerDatabase or HomeError if the home or its database cannot be read; it can be asked again.
     """
-    looked = dt.datetime.now(dt.UTC)
-    signature = _signature(home)
-    seen = {row.id: _end(row) for row in _ended(home, looked)}
-    shown = finding.rows(home, query, looked, zone, limit=latest) if latest else []
-    yield from reversed(shown)
-    seen |= {row.id: _end(row) for row in shown}
+
+    def __init__(self, home: Home, query: Query, zone: dt.tzinfo | None, latest: int) -> None:
+        self._home, self._query, self._zone = home, query, zone
+        self._looked = dt.datetime.now(dt.UTC)
+        self._signature = _signature(home)
+        self._seen = {row.id: _end(row) for row in _ended(home, self._looked)}
+        shown = finding.rows(home, query, self._looked, zone, limit=latest) if latest else []
+        self._seen |= {row.id: _end(row) for row in shown}
+        self.begun = shown[::-1]
+
+    def new(self) -> list[Row]:
+        """Those that fit and have ended since it was asked last, in the order of their ends."""
+        if (signature := _signature(self._home)) == self._signature:
+            return []
+        now = dt.datetime.now(dt.UTC)
+        new = [row for row in _ended(self._home, self._looked) if row.id not in self._seen]
+        found = sorted(_fitting(self._home, self._query, self._zone, new), key=_end) if new else []
+        kept = {name: end for name, end in self._seen.items() if end >= self._looked - _LATE}
+        self._seen = kept | {row.id: _end(row) for row in new}
+        self._signature, self._looked = signature, now
+        return found
+
+
+def follow(home: Home, query: Query, zone: dt.tzinfo | None, latest: int) -> Iterator[Row]:
+    """The `latest` ones that fit, oldest first, and then, for ever, those that end from now on. Raises as `Watch`."""
+    watch = Watch(home, query, zone, latest)
+    yield from watch.begun
     while True:
         time.sleep(POLL_S)
-        if (now := _signature(home)) == signature:
-            continue
-        signature = now
-        before, looked = looked, dt.datetime.now(dt.UTC)
-        new = [row for row in _ended(home, before) if row.id not in seen]
-        seen = {name: end for name, end in seen.items() if end >= before - _LATE} | {row.id: _end(row) for row in new}
-        if new:
-            yield from sorted(_fitting(home, query, zone, new), key=_end)
+        yield from watch.new()
 
 
 def _ended(home: Home, since: dt.datetime) -> list[Row]:

@@ -27,6 +27,7 @@ SECTIONS = {
     },
     "Reading": {
         "usage": "Look at what was recorded: requests, tokens, cost.",
+        "ui": "Browse what was recorded, in the terminal: find as you type, open, compare, follow.",
         "sql": "Ask with SQL what was recorded, and change nothing.",
         "export": "Hand what was recorded to other tools.",
     },

@@ -11,7 +11,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
-from tracecli.tables.listing import shortened
+from tracecli.tables.listing import Fitted, shortened
 from tracecli.tables.visible import line
 
 _GAP = 2
@@ -38,22 +38,30 @@ class Grid:
         self.columns, self.rows = columns, rows
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        fitted = self.fitted(options.max_width)
+        table = Table(
+            box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, _GAP - 1, 0, 0), border_style="dim"
+        )
+        for name, right, width in fitted.columns:
+            justify = "right" if right else "left"
+            header = Text(name, style="dim")
+            table.add_column(header, justify=justify, width=width, no_wrap=True, overflow="ellipsis")  # type: ignore[arg-type]
+        for row in fitted.rows:
+            table.add_row(*row)
+        yield table
+
+    def fitted(self, width: int) -> Fitted:
+        """The columns that fit into so many cells, and the rows in them."""
         wanted = [
             max([cell_len(column.header), *(row[place].cell_len for row in self.rows)])
             for place, column in enumerate(self.columns)
         ]
-        shown, widths = self._fitted(wanted, options.max_width)
-        table = Table(
-            box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, _GAP - 1, 0, 0), border_style="dim"
-        )
-        for place, width in zip(shown, widths, strict=True):
-            column = self.columns[place]
-            justify = "right" if column.right else "left"
-            header = Text(column.header, style="dim")
-            table.add_column(header, justify=justify, width=width, no_wrap=True, overflow="ellipsis")  # type: ignore[arg-type]
-        for row in self.rows:
-            table.add_row(*(row[place] for place in shown))
-        yield table
+        shown, widths = self._fitted(wanted, width)
+        columns = [
+            (self.columns[place].header, self.columns[place].right, wide)
+            for place, wide in zip(shown, widths, strict=True)
+        ]
+        return Fitted(_GAP, columns, [tuple(row[place] for place in shown) for row in self.rows])
 
     def _fitted(self, wanted: Sequence[int], room: int) -> tuple[list[int], list[int]]:
         """The places of the columns that are shown, and their widths."""

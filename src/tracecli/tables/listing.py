@@ -60,6 +60,24 @@ class Listing:
         yield Totals(self.rows, more=self.more)
 
     def _table(self, width: int) -> Table:
+        fitted = self.fitted(width)
+        table = Table(
+            box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, fitted.gap - 1, 0, 0), border_style="dim"
+        )
+        for header, right, cells_wide in fitted.columns:
+            table.add_column(
+                Text(header, style="dim"),
+                justify="right" if right else "left",
+                width=cells_wide,
+                no_wrap=True,
+                overflow="ellipsis",
+            )
+        for texts in fitted.rows:
+            table.add_row(*texts)
+        return table
+
+    def fitted(self, width: int) -> Fitted:
+        """The columns that fit into so many cells, and the rows in them."""
         for gap, columns in _LAYOUTS:
             cells = [column.cells(self.rows, self) for column in columns]
             wanted = [
@@ -71,21 +89,18 @@ class Listing:
             if widths is not None:
                 break
         else:
-            widths = wanted  # narrower than an id: Rich shortens what is left
-        table = Table(
-            box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, gap - 1, 0, 0), border_style="dim"
-        )
-        for column, cells_wide in zip(columns, widths, strict=True):
-            table.add_column(
-                Text(column.header, style="dim"),
-                justify="right" if column.right else "left",
-                width=cells_wide,
-                no_wrap=True,
-                overflow="ellipsis",
-            )
-        for texts in zip(*cells, strict=True):
-            table.add_row(*texts)
-        return table
+            widths = wanted  # narrower than an id: who shows it shortens what is left
+        about = [(column.header, column.right, wide) for column, wide in zip(columns, widths, strict=True)]
+        return Fitted(gap, about, list(zip(*cells, strict=True)))
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """Rows in columns: cells between them, of each column its header, whether it is to the right, and its width."""
+
+    gap: int
+    columns: list[tuple[str, bool, int]]
+    rows: list[tuple[Text, ...]]
 
 
 class Totals:

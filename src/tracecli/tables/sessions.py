@@ -19,7 +19,7 @@ from tracecli.tables.visible import line
 __all__ = ["plain", "sessions", "sessions_plain", "timeline"]
 
 
-def sessions(found: Sequence[Session], now: dt.datetime, zone: dt.tzinfo | None = None) -> Iterator[RenderableType]:
+def sessions(found: Sequence[Session], now: dt.datetime, zone: dt.tzinfo | None = None) -> Grid:
     """A list for a terminal, the one that went on last first."""
     columns = [
         Column("session", floor=12),
@@ -47,7 +47,7 @@ def sessions(found: Sequence[Session], now: dt.datetime, zone: dt.tzinfo | None 
         ]
         for one, cost in zip(found, costs, strict=True)
     ]
-    yield Grid(columns, rows)
+    return Grid(columns, rows)
 
 
 def sessions_plain(found: Sequence[Session]) -> Iterator[str]:

@@ -41,7 +41,7 @@ def sessions(
         return
     from tracecli.tables import sessions as tables
 
-    output.listing(tables.sessions(found, now, where), tables.sessions_plain(found))
+    output.listing([tables.sessions(found, now, where)], tables.sessions_plain(found))
 
 
 @click.command("session")
