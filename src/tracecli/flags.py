@@ -107,10 +107,15 @@ class Rule:
     where: Query = EVERYTHING
     path: str = ""
 
-    @property
+    @cached_property
     def listens(self) -> bool:
         """Whether it looks at what was said."""
         return bool(self.about.words or self.about.patterns or self.about.detectors)
+
+    @cached_property
+    def scope(self) -> tuple[str, tuple[str, ...], bool]:
+        """What it looks at; rules of which this is the same look at the same."""
+        return self.about.side, tuple(self.about.roles), self.about.only_latest
 
     @cached_property
     def finders(self) -> list[_Finder]:
@@ -128,7 +133,7 @@ def rule(name: str, values: Mapping[str, Any], path: str = "") -> Rule:
     for error in problems(name, values):
         raise error
     about = msgspec.convert(values, RuleFile)
-    return Rule(name, about, syntax.parse(about.where), path)
+    return Rule(name, about, syntax.parse(about.where) if about.where else EVERYTHING, path)
 
 
 def name_problem(name: str) -> str | None:
@@ -235,9 +240,10 @@ class Rules:
 
     def _names(self, recorded: Recorded, said: Iterable[Piece]) -> Iterator[str]:
         facts = facts_of(recorded)
-        asked = [one for one in self.rules if fits(one.where, facts)]
         heard = _Heard(said, self._sieve) if recorded.exchange.traced else None
-        for one in asked:
+        for one in self.rules:
+            if one.where is not EVERYTHING and not fits(one.where, facts):
+                continue
             if not one.listens or (heard is not None and heard.enough(one)):
                 yield one.name
 
@@ -276,7 +282,7 @@ class _Heard:
     def __init__(self, said: Iterable[Piece], sieve: _Sieve) -> None:
         self._said = said
         self._sieve = sieve
-        self._scopes: dict[tuple[str, tuple[str, ...], bool], list[Text]] = {}
+        self._scopes: dict[tuple[str, tuple[str, ...], bool], list[tuple[Text, frozenset[_Finder]]]] = {}
         self._sifted: dict[str, frozenset[_Finder]] = {}
 
     @cached_property
@@ -285,6 +291,8 @@ class _Heard:
 
     def enough(self, one: Rule) -> bool:
         """Whether a rule finds as much as it asks for."""
+        if not self._there(one):
+            return False
         left = one.about.min_matches
         for text, finders in self.likely(one):
             left -= len(_places(finders, text, 1 if left == 1 else _MOST))
@@ -294,15 +302,22 @@ class _Heard:
 
     def likely(self, one: Rule) -> Iterator[tuple[Text, list[_Finder]]]:
         """The texts that a rule looks at, with those of its finders that may find something there."""
-        about = one.about
-        scope = about.side, tuple(about.roles), about.only_latest
-        if (texts := self._scopes.get(scope)) is None:
-            texts = self._scopes[scope] = list(_scope(about, self._pieces))
-        for text in texts:
-            if (likely := self._sifted.get(text.text)) is None:
-                likely = self._sifted[text.text] = self._sieve.likely(text.text)
-            if likely and (finders := [finder for finder in one.finders if finder in likely]):
+        for text, likely in self._there(one):
+            if finders := [finder for finder in one.finders if finder in likely]:
                 yield text, finders
+
+    def _there(self, one: Rule) -> list[tuple[Text, frozenset[_Finder]]]:
+        """The texts that a rule looks at, and in which some finder may find something."""
+        if (there := self._scopes.get(one.scope)) is None:
+            there = self._scopes[one.scope] = [
+                (text, likely) for text in _scope(one.about, self._pieces) if (likely := self._sift(text.text))
+            ]
+        return there
+
+    def _sift(self, text: str) -> frozenset[_Finder]:
+        if (known := self._sifted.get(text)) is None:
+            known = self._sifted[text] = self._sieve.likely(text)
+        return known
 
 
 def _places(finders: Sequence[_Finder], text: Text, most: int) -> list[_Span]:
