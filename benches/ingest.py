@@ -1,14 +1,16 @@
 """What does ingest cost? CPU per exchange of the real process, over a spool of exchanges that are all different.
 
     python3 -m uv run --group dev python -m benches.ingest [--count 20000] [--kind small large stream] [--rounds 3]
-        [--src FOLDER ...] [--profile]
+        [--src FOLDER ...] [--rules 0] [--profile]
 
 A spool is written as the proxy writes it: plain chats with answers of 2 KB (`small`) and of 50 KB (`large`), and
 streams of 100 chunks (`stream`). Then `tracecli ingest --once` loads it into a new home. Printed is the median of the
 rounds: CPU (user and system, of all threads) and wall time per exchange, without what a process takes to start and to
 load its first one, which is measured beside it, and the largest memory that the process had. Texts are of random words
 and every id is new, so that no part is stored already. `--src` names the source folders of other states of tracecli,
-to be measured in turns with each other. `--profile` runs ingest in this process under cProfile instead.
+to be measured in turns with each other. `--rules` has so many rules look at all that was said: of twenty words each, of
+patterns, detectors and metadata in turns, of which few fit. `--profile` runs ingest in this process under cProfile
+instead.
 """
 
 from __future__ import annotations
@@ -188,9 +190,25 @@ class Run(NamedTuple):
     peak_mb: float
 
 
-def loaded(home: Home, src: Path, expected: int) -> Run:
+def with_rules(folder: Path, count: int) -> Path:
+    """A policy folder with so many rules."""
+    chance = random.Random(7)
+    (folder / "flags").mkdir(parents=True)
+    for number in range(count):
+        words = json.dumps([f"{chance.choice(_WORDS)} {number}x{word}" for word in range(20)])
+        kinds = (
+            f"words = {words}",
+            f"patterns = ['(?i)acme-{number}[0-9]+', 'confidential: *{number}']",
+            'detectors = ["email", "payment_card", "secrets"]',
+            f'words = ["policy"]\nwhere = "user:user{number}"',
+        )
+        (folder / "flags" / f"rule-{number}.toml").write_text(f"only_latest = false\n{kinds[number % 4]}\n")
+    return folder
+
+
+def loaded(home: Home, src: Path, expected: int, policies: Path) -> Run:
     """Run ingest over a home until its spool is empty."""
-    command = (sys.executable, "-m", "tracecli", "ingest", "--once", "--home", home.root)
+    command = (sys.executable, "-m", "tracecli", "ingest", "--once", "--home", home.root, "--policies", policies)
     begun = time.monotonic()
     process = subprocess.Popen(
         command, env={**os.environ, "PYTHONPATH": str(src)}, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL
@@ -204,19 +222,20 @@ def loaded(home: Home, src: Path, expected: int) -> Run:
     return Run(used.ru_utime + used.ru_stime, wall, used.ru_maxrss / 1024)
 
 
-def measured(kind: str, count: int, src: Path) -> tuple[Run, Run]:
+def measured(kind: str, count: int, src: Path, rules: int) -> tuple[Run, Run]:
     """Ingest of one exchange, and of that and so many more."""
     with tempfile.TemporaryDirectory() as folder:
-        start = loaded(spooled(Path(folder, "one"), kind, 1), src, 1)
-        return start, loaded(spooled(Path(folder, "home"), kind, count + 1), src, count + 1)
+        policies = with_rules(Path(folder, "policies"), rules)
+        start = loaded(spooled(Path(folder, "one"), kind, 1), src, 1, policies)
+        return start, loaded(spooled(Path(folder, "home"), kind, count + 1), src, count + 1, policies)
 
 
-def compare(kind: str, count: int, sources: list[Path], rounds: int) -> None:
+def compare(kind: str, count: int, sources: list[Path], rounds: int, rules: int) -> None:
     """Measure each source in turns, and print."""
     runs: dict[Path, list[tuple[Run, Run]]] = {src: [] for src in sources}
     for _ in range(rounds):
         for src in sources:
-            runs[src].append(measured(kind, count, src))
+            runs[src].append(measured(kind, count, src, rules))
     for src, found in runs.items():
         cpu = statistics.median((run.cpu_s - start.cpu_s) / count * 1e3 for start, run in found)
         wall = statistics.median((run.wall_s - start.wall_s) / count * 1e3 for start, run in found)
@@ -229,13 +248,14 @@ def compare(kind: str, count: int, sources: list[Path], rounds: int) -> None:
         )
 
 
-def profile(kind: str, count: int) -> None:
+def profile(kind: str, count: int, rules: int) -> None:
     """Ingest in this process, with the functions that took longest."""
     with tempfile.TemporaryDirectory() as folder:
+        policies = with_rules(Path(folder, "policies"), rules)
         warm, home = spooled(Path(folder, "warm"), kind, 10), spooled(Path(folder, "home"), kind, count)
-        ingest.run(warm, once=True, ended=lambda: True)
+        ingest.run(warm, once=True, ended=lambda: True, policies=policies)
         profiler = cProfile.Profile()
-        profiler.runcall(ingest.run, home, once=True, ended=lambda: True)
+        profiler.runcall(ingest.run, home, once=True, ended=lambda: True, policies=policies)
     pstats.Stats(profiler).sort_stats("tottime").print_stats(45)
 
 
@@ -246,14 +266,15 @@ def main() -> None:
     parser.add_argument("--kind", nargs="+", choices=COUNTS, default=list(COUNTS))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--src", nargs="+", type=Path, default=[_HERE], help="source folders to compare")
+    parser.add_argument("--rules", type=int, default=0, help="rules that flag")
     parser.add_argument("--profile", action="store_true")
     options = parser.parse_args()
     for kind in options.kind:
         count = options.count or COUNTS[kind]
         if options.profile:
-            profile(kind, count)
+            profile(kind, count, options.rules)
         else:
-            compare(kind, count, options.src, options.rounds)
+            compare(kind, count, options.src, options.rounds, options.rules)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from tracecli import browse, reparse, walking
 from tracecli.config import Home
 from tracecli.errors import ConfigError, HomeError
 from tracecli.exchange import Captured, Understanding, Usage
+from tracecli.flags import Rules, recorded_by
 from tracecli.recorded import UNDERSTOOD, record
 from tracecli.reprice import reprice
 from tracecli.store import bodies, connection
@@ -172,12 +173,12 @@ def test_one_that_cannot_be_understood_costs_no_other(home: Home, monkeypatch: p
     stored(home, chat(), chat("gpt-4o-mini"))
     forget(home, "request_model = 'x'")
 
-    def failing(captured: Captured, *args: object) -> object:
+    def failing(rules: Rules, captured: Captured, *args: object) -> object:
         if b"mini" in captured.request_body:
             raise RuntimeError("content")
-        return record(captured, *args)  # type: ignore[arg-type]
+        return recorded_by(rules, captured, *args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(reparse, "record", failing)
+    monkeypatch.setattr(reparse, "recorded_by", failing)
     found = reparse.reparse(home, SINCE)
     assert (found.records, found.left_alone) == (1, {"RuntimeError while understanding it": 1})
 

@@ -14,7 +14,6 @@ from tracecli.config import Home
 from tracecli.contents import arguments, pieces
 from tracecli.exchange import Captured, Headers
 from tracecli.query.syntax import EVERYTHING, Query
-from tracecli.recorded import record
 from tracecli.store import views
 from tracecli.store.sandbox import Answer, Sandbox, sandbox
 from tracecli.understanding import understand
@@ -42,8 +41,8 @@ def answer(
     with sandbox(home, zone) as box:
         wanted = box.asked_for(statement)
         content = [view for view in views.OF_CONTENT if view.name in wanted]
-        prices = browse.prices(home)
-        spooled = [(record(one, prices), one) for one in browse.spooled(home)]
+        record = browse.recorder(home)
+        spooled = [(record(one), one) for one in browse.spooled(home)]
         only = None
         if content or query != EVERYTHING:
             with finding.selected(home, query, now, zone) as (found, condition):

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import heapq
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 
-from tracecli import config, price_file, spool
+from tracecli import config, flag_files, price_file, spool
 from tracecli.config import Home
 from tracecli.errors import AmbiguousId, ExchangeNotFound, HomeError
 from tracecli.exchange import Body, Captured, Headers, Message, Opened, Row
+from tracecli.flags import Rules, recorded_by
 from tracecli.price_list import PriceList
 from tracecli.providers.about import rate_limits, request_id
-from tracecli.recorded import Recorded, record
+from tracecli.recorded import Recorded
 from tracecli.redacting import redacted
 from tracecli.spool import Damage
 from tracecli.store import bodies, exchanges
@@ -42,8 +44,8 @@ def latest(home: Home, limit: int) -> list[Row]:
     except FileNotFoundError:
         stored, known = [], set()
     newest = sorted(waiting.keys() - known, reverse=True)
-    table = prices(home)
-    rows = stored + [record(waiting[identifier], table).row for identifier in newest]
+    record = recorder(home)
+    rows = stored + [record(waiting[identifier]).row for identifier in newest]
     return sorted(rows, key=lambda row: row.id, reverse=True)[:limit]
 
 
@@ -75,7 +77,7 @@ def find(home: Home, reference: str) -> tuple[Recorded, Captured]:
         except FileNotFoundError:
             stored, places = None, []
         if stored is None:
-            return record(waiting[identifier], prices(home)), waiting[identifier]
+            return recorder(home)(waiting[identifier]), waiting[identifier]
         try:
             found = bodies.read(home, places, [identifier]) if stored.exchange.traced else {}
         except FileNotFoundError:
@@ -103,9 +105,19 @@ def spooled(home: Home) -> Iterator[Captured]:
         ) from error
 
 
-def prices(home: Home) -> PriceList:
-    """What ingest will price by."""
-    return price_file.load_or_say(config.policy_folder(home))
+def recorder(home: Home) -> Callable[[Captured], Recorded]:
+    """What understands, prices and flags an exchange of the spool, by the prices and rules that ingest will go by."""
+    folder = config.policy_folder(home)
+
+    @cache
+    def held() -> tuple[Rules, PriceList]:
+        return flag_files.load_some(folder)[0], price_file.load_or_say(folder)
+
+    def recorded(captured: Captured) -> Recorded:
+        rules, prices = held()
+        return recorded_by(rules, captured, prices)
+
+    return recorded
 
 
 def _prefix(home: Home, reference: str) -> str:

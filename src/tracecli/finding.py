@@ -21,7 +21,7 @@ from tracecli.contents import Looked, Match, expression, look, matches
 from tracecli.exchange import Captured, Opened, Row
 from tracecli.query import sql
 from tracecli.query.syntax import EVERYTHING, Is, Query, Term
-from tracecli.recorded import Recorded, record
+from tracecli.recorded import Recorded
 from tracecli.store.hearing import Sought, heard
 from tracecli.store.selection import Condition, Selection, selection
 from tracecli.store.statistics import Group, grouped
@@ -104,9 +104,9 @@ def search(home: Home, words: Term, query: Query, now: dt.datetime, zone: dt.tzi
     The query is of metadata alone. Raises as `rows` does.
     """
     where = sql.condition(query, now, zone)
-    prices = browse.prices(home)
+    record = browse.recorder(home)
     waiting = {
-        captured.exchange.id: (record(captured, prices), places)
+        captured.exchange.id: (record(captured), places)
         for captured in browse.spooled(home)
         if (places := matches(captured, words))
     }
@@ -160,13 +160,13 @@ def with_content(home: Home, found: Sequence[Row]) -> Iterator[Opened]:
     Raises as `rows` does.
     """
     waiting = {one.exchange.id: one for one in browse.spooled(home)}
-    prices = browse.prices(home)
+    record = browse.recorder(home)
     sizes = [(row.id, row.request_bytes + row.response_bytes) for row in found if row.id not in waiting]
     stored = walking.each(home, sizes)
     following = next(stored, None)
     for row in found:
         if captured := waiting.get(row.id):
-            yield browse.opened_of(record(captured, prices), captured)
+            yield browse.opened_of(record(captured), captured)
         elif following and following[0].row.id == row.id:
             recorded, held = following
             yield browse.opened_of(recorded, held or Captured(recorded.exchange, b"", b""))
@@ -181,11 +181,11 @@ def _waiting(home: Home, terms: Sequence[Term], newest: int | None) -> tuple[lis
     captured = browse.spooled(home)
     if newest is not None:
         captured = iter(heapq.nlargest(newest, captured, key=lambda one: one.exchange.id))
-    prices = browse.prices(home)
+    record = browse.recorder(home)
     found: list[Recorded] = []
     matched: _Matched = {term: [] for term in terms}
     for one in captured:
-        found.append(record(one, prices))
+        found.append(record(one))
         if terms:
             _note(matched, look(one, terms))
     return found, matched

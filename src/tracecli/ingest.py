@@ -21,7 +21,7 @@ from pathlib import Path
 
 import msgspec
 
-from tracecli import config, files, spool
+from tracecli import config, files, flag_files, spool
 from tracecli.config import PRIVATE_FILE, Home
 from tracecli.contents import Piece, pieces
 from tracecli.errors import HomeError, NewerDatabase, StoreBusy, TracecliError
@@ -74,6 +74,7 @@ class Ingest:
     def __init__(self, home: Home, policies: Path) -> None:
         self.home = home
         self.prices = Watched(policies)
+        self.rules = flag_files.Watched(policies)
         self.estimator = Estimator(config.vocabulary_folder())
         self.status = Status(pid=os.getpid())
         self._loaded: set[str] | None = None
@@ -119,6 +120,7 @@ class Ingest:
 
     def _read(self, path: Path, work: _Round) -> None:
         data = path.read_bytes()
+        rules = self.rules.current()
         for number, found in enumerate(spool.frames(path.stem, data)):
             if isinstance(found, Damage):
                 self._quarantine(path, number, data[found.offset : found.offset + found.length], found.reason)
@@ -128,6 +130,7 @@ class Ingest:
                 reading = read(kept)
                 recorded = record(kept, self.prices.current(), self.estimator, reading)
                 said = list(pieces(kept, reading[0])) if kept.exchange.traced else []
+                recorded = rules.flagged(recorded, said)
             except Exception as error:
                 log.exception("cannot understand exchange %s", found.exchange.id)
                 raw = msgspec.json.encode(found.exchange) + b"\n" + found.request_body + b"\n" + found.response_body

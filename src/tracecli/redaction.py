@@ -23,7 +23,7 @@ from tracecli.wire.encodings import decode
 MAX_TEXT = 64 << 20
 
 # Each is matched in linear time: bounded repeats, no two that can take the same text.
-_KINDS = {
+KINDS = {
     # https://www.rfc-editor.org/rfc/rfc5321 (64 octets before the @), without quoted forms
     "email": r"\b[A-Za-z0-9._%+-]{1,64}@(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24}\b",
     # International, or North American with separators
@@ -45,6 +45,7 @@ _KINDS = {
     r"|-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----[A-Za-z0-9+/=\s]{1,1000}(?:-----END [A-Z ]{0,30}PRIVATE KEY-----)?"
     r"|\b[a-z][a-z0-9+.-]{1,20}://[^\s:/@\"]{1,100}:[^\s/@\"]{1,200}@[A-Za-z0-9.-]{1,253}",
 }
+"""What is recognised, and the expression of RE2 that finds what may be it."""
 # Media and what providers encrypt: no text, however it looks.
 _BLOB = re.compile(r"(?:data:[a-z0-9/+.;=-]{1,100},)?[A-Za-z0-9+/=_-]{512}")
 
@@ -82,9 +83,9 @@ def rules(kinds: Sequence[str], patterns: Mapping[str, str]) -> Rules:
     """The rules of a policy. Raises ValueError, one sentence, for an unknown kind or a pattern that cannot be used."""
     made: list[tuple[str, _Pattern]] = []
     for kind in kinds:
-        if kind not in _KINDS:
-            raise ValueError(f"there is no kind {kind!r}; name one of: {', '.join(_KINDS)}")
-        made.append((kind, _compiled(_KINDS[kind])))
+        if kind not in KINDS:
+            raise ValueError(f"there is no kind {kind!r}; name one of: {', '.join(KINDS)}")
+        made.append((kind, _compiled(KINDS[kind])))
     for name, pattern in patterns.items():
         try:
             made.append((name, _compiled(pattern)))
@@ -125,23 +126,23 @@ _STARTS = re.compile(r"[\s\ufeff\x1e]*(?:[\[{\"]|(?:data|event|id|retry)?:)")
 
 
 def _whole(text: str, by: Rules, found: Counter[str]) -> str:
-    for start, end, name in reversed(_spans(text, by)):
+    for start, end, name in reversed(spans(text, by)):
         found[name] += 1
         text = f"{text[:start]}[REDACTED:{name}]{text[end:]}"
     return text
 
 
-def _spans(text: str, by: Rules) -> list[tuple[int, int, str]]:
+def spans(text: str, by: Rules) -> list[tuple[int, int, str]]:
     """Where something was found, in order and apart from each other; of two that overlap the first, then the longer."""
-    spans = []
+    found = []
     for name, pattern in by.patterns:
         check = _CHECKS.get(name)
         for match in pattern.finditer(text):
             if match.end() > match.start() and (check is None or check(match.group())):
-                spans.append((match.start(), match.end(), name))
-    spans.sort(key=lambda span: (span[0], -span[1]))
+                found.append((match.start(), match.end(), name))
+    found.sort(key=lambda span: (span[0], -span[1]))
     apart: list[tuple[int, int, str]] = []
-    for span in spans:
+    for span in found:
         if not apart or span[0] >= apart[-1][1]:
             apart.append(span)
     return apart
@@ -187,10 +188,10 @@ def _json(text: str, by: Rules, found: Counter[str]) -> str:
     changed: list[_Literal] = []
     for literals in places.values():
         joined = "".join(literal.text for literal in literals)
-        spans = _spans(joined, by)
-        if spans:
-            found.update(name for *_, name in spans)
-            changed += _cut(literals, spans)
+        there = spans(joined, by)
+        if there:
+            found.update(name for *_, name in there)
+            changed += _cut(literals, there)
     for literal in sorted(changed, key=lambda one: one.start, reverse=True):
         said = literal.text
         for start, end, marker in reversed(literal.pieces):

@@ -13,11 +13,12 @@ from typing import Any
 
 import msgspec
 
-from tracecli import config, price_file
+from tracecli import config, flag_files, price_file
 from tracecli.config import Home
 from tracecli.estimating import Estimator
+from tracecli.flags import recorded_by
 from tracecli.pricing import Price
-from tracecli.recorded import UNDERSTOOD, Recorded, record
+from tracecli.recorded import UNDERSTOOD, Recorded
 from tracecli.reprice import Changes
 from tracecli.store import costs
 from tracecli.walking import walk
@@ -40,10 +41,11 @@ class Reparsed(Changes):
 def reparse(home: Home, since: dt.datetime, *, dry_run: bool = False) -> Reparsed:
     """Understand stored exchanges from `since` on again, and write those that changed.
 
-    Raises ConfigError if `prices.toml` is wrong, StoreBusy, NewerDatabase or HomeError if the database or the bodies
-    cannot be used.
+    Raises ConfigError if `prices.toml` or a rule is wrong, StoreBusy, NewerDatabase or HomeError if the database or the
+    bodies cannot be used.
     """
-    prices = price_file.load(config.policy_folder(home))
+    policies = config.policy_folder(home)
+    prices, rules = price_file.load(policies), flag_files.load(policies)
     estimator = Estimator(config.vocabulary_folder())
     found = Reparsed(since, dry_run)
     for batch in walk(home, since, lambda: found.leave("tracing was off: there are no bytes to read")):
@@ -53,7 +55,7 @@ def reparse(home: Home, since: dt.datetime, *, dry_run: bool = False) -> Reparse
                 found.leave("its bodies are not there any more")
                 continue
             try:
-                again = _kept(stored, record(captured, prices, estimator))
+                again = _kept(stored, recorded_by(rules, captured, prices, estimator))
             except Exception as error:  # ingest sets such a one aside; it is stored already
                 found.leave(f"{type(error).__name__} while understanding it")
                 continue

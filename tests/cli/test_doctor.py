@@ -156,3 +156,13 @@ def test_an_authority_that_is_none(home: Home) -> None:
     assert one(home).severity == "error"
     path.unlink()
     assert one(home).severity == "warning"
+
+
+def test_a_broken_rule(home: Home) -> None:
+    """A rule that cannot be in force is found."""
+    rules = home.root.parent / "policies" / "flags"
+    rules.mkdir()
+    (rules / "leak.toml").write_text("words = 1")
+    found = one(home)
+    assert (found.check, found.severity) == ("policies", "error")
+    assert "leak.toml:1: key `words`" in found.problem

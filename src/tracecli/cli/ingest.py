@@ -22,7 +22,7 @@ _NICENESS = 10
 @click.option(
     "--home", type=click.Path(path_type=Path), help="The home folder (default: TRACECLI_HOME or ~/.tracecli)."
 )
-@click.option("--policies", type=click.Path(path_type=Path), help="The policy folder, for its prices.toml.")
+@click.option("--policies", type=click.Path(path_type=Path), help="The policy folder, for its prices and flags.")
 @click.option("--until-eof", is_flag=True, hidden=True, help="End when standard input ends and nothing is left.")
 def command(once: bool, home: Path | None, policies: Path | None, until_eof: bool) -> None:
     """Load recorded exchanges from the spool into the store.

@@ -35,6 +35,7 @@ SECTIONS = {
         "policy": "Say what is recorded and cached, and of whom.",
         "cache": "See what the response cache holds and saves, and what it would.",
         "user": "Register users who prove to the proxy who they are.",
+        "flags": "Flag requests by rules: what was said, who said it to which model.",
     },
     "Cost": {
         "prices": "Show the prices in use, and where they are from.",

@@ -161,8 +161,8 @@ def delete(name: str, reassign: str | None, force: bool, as_json: bool) -> None:
 def validate(path: Path | None, as_json: bool) -> int | None:
     """Check policy files, and say all that is wrong with them.
 
-    Without FILE or FOLDER, the policies in use, prices.toml included. One line for each thing: file, line, key, what is
-    wrong, and what to do. The exit code is 3 if there are errors; warnings leave it 0.
+    Without FILE or FOLDER, the policies in use, with prices.toml and the rules in flags/. One line for each thing:
+    file, line, key, what is wrong, and what to do. The exit code is 3 if there are errors; warnings leave it 0.
     """
     found = findings(path.absolute() if path else _place()[1])
     errors = [one for one in found if one.severity == "error"]
@@ -178,13 +178,17 @@ def validate(path: Path | None, as_json: bool) -> int | None:
 
 
 def findings(path: Path) -> list[Finding]:
-    """What is to be said of the policies and prices in a folder, or in one file. Raises ConfigError for none."""
-    from tracecli import price_file
+    """What is to be said of the policies, prices and rules in a folder, or in one file. Raises ConfigError for none."""
+    from tracecli import flag_files, price_file
     from tracecli.policy import checks
+    from tracecli.policy.files import FLAGS
     from tracecli.price_list import FILE
 
-    found = [] if path.name == FILE and path.parent.name != "users" else checks.validate(path, _now())
     folder = path if path.is_dir() else path.parent
+    if folder.name == FLAGS and folder != config.policy_folder(config.home()):
+        rules = flag_files.paths(folder.parent) if path.is_dir() else [path]
+        return [checks.found(error) for one in rules for error in flag_files.problems(one)]
+    found = [] if path.name == FILE and path.parent.name != "users" else checks.validate(path, _now())
     if path.is_dir() or path.name == FILE:
         try:
             price_file.load(folder)
@@ -196,6 +200,8 @@ def findings(path: Path) -> list[Finding]:
                     severity="error", file=place, name=FILE, line=None, key="", problem=problem, remedy=error.remedy
                 )
             )
+    if path.is_dir():
+        found += [checks.found(error) for one in flag_files.paths(path) for error in flag_files.problems(one)]
     return found
 
 

@@ -12,7 +12,20 @@ import msgspec
 from tracecli.errors import ConfigError
 from tracecli.identity import clean
 from tracecli.policy import rules
-from tracecli.policy.files import SUFFIX, USERS, File, FileError, Files, Loaded, line_of, parsed, placed, read, text_of
+from tracecli.policy.files import (
+    FLAGS,
+    SUFFIX,
+    USERS,
+    File,
+    FileError,
+    Files,
+    Loaded,
+    line_of,
+    parsed,
+    placed,
+    read,
+    text_of,
+)
 from tracecli.policy.rules import PolicyFile, UserFile, without_cache
 
 
@@ -54,7 +67,7 @@ def _of_folder(folder: Path, now: dt.datetime) -> list[Finding]:
     users = {name: file.table for name, file in files.users.items()}
     errors += [placed(folder, files, error) for error in rules.problems(tables, users)]
     if errors:
-        return [_error(error) for error in errors]
+        return [found(error) for error in errors]
     return [
         msgspec.structs.replace(one, line=line_of(text_of(one.file), one.key)) if one.key else one
         for one in warnings(Loaded(files, None), now)
@@ -66,14 +79,14 @@ def _of_file(path: Path) -> list[Finding]:
     try:
         file = File(str(path), None, parsed(str(path), text_of(str(path))))
     except FileError as error:
-        return [_error(error)]
+        return [found(error)]
     if path.parent.name == USERS:
         errors = list(rules.wrong_keys(f"{USERS}/{path.stem}{SUFFIX}", file.table, UserFile))
         files = Files({}, {path.stem: file})
     else:
         errors = list(rules.wrong_keys(f"{path.stem}{SUFFIX}", file.table, PolicyFile))
         files = Files({path.stem: file}, {})
-    return [_error(placed(path.parent, files, error)) for error in errors]
+    return [found(placed(path.parent, files, error)) for error in errors]
 
 
 def warnings(policies: Loaded, now: dt.datetime) -> Iterator[Finding]:
@@ -121,9 +134,10 @@ def _covers(wide: str, narrow: str) -> bool:
     return not set("?[") & set(wide + narrow) and rules.names_one_of(narrow, [wide])
 
 
-def _error(error: FileError) -> Finding:
+def found(error: FileError) -> Finding:
+    """What is wrong with a file of policies, users or rules."""
     path = Path(error.path)
-    kind = "user" if path.parent.name == USERS else "policy"
+    kind = {USERS: "user", FLAGS: "rule"}.get(path.parent.name, "policy")
     return Finding(
         severity="error",
         file=error.path,

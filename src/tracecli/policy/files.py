@@ -26,11 +26,13 @@ log = logging.getLogger(__name__)
 
 SUFFIX = ".toml"
 USERS = "users"
+FLAGS = "flags"
+"""The folder in it of rules that flag what was recorded, see `flag_files`."""
 PRICES = "prices.toml"
 """The one file of the folder that is no policy, see `price_list`; there may be a user of that name."""
 MAX_FILE_BYTES = 1 << 20
 _MAX_STEM = 200
-_REMEDY = "Correct the file; a running proxy keeps the policies it has until then."
+REMEDY = "Correct the file; a running proxy keeps the policies it has until then."
 
 type Stamp = tuple[int, int, int]
 """Time of change, size and inode: another one after every edit."""
@@ -41,7 +43,7 @@ type Instead = Mapping[str, str | None]
 class FileError(ConfigError):
     """A policy file is wrong; `line` and `key` where they are known."""
 
-    def __init__(self, path: str, problem: str, remedy: str = _REMEDY, *, key: str = "", line: int | None = None):
+    def __init__(self, path: str, problem: str, remedy: str = REMEDY, *, key: str = "", line: int | None = None):
         place = f"{path}:{line}" if line else path
         super().__init__(f"{place}: {f'key `{key}`: ' if key else ''}{problem}", remedy)
         self.path, self.key, self.line, self.what = path, key, line, problem
@@ -186,15 +188,15 @@ def _raise(error: FileError) -> NoReturn:
 
 def _present(folder: str, instead: Instead, but: str) -> Iterator[tuple[str, Stamp | None]]:
     """The files of a folder in order, as if it had been edited."""
-    found = {entry.path: None if entry.path in instead else _stamped(entry) for entry in _listed(folder, but)}
+    found = {entry.path: None if entry.path in instead else stamped(entry) for entry in listed(folder, but)}
     found |= {path: None for path in instead if path.rpartition("/")[0] == folder}
     for path in sorted(found):
         if instead.get(path, "") is not None:
             yield path, found[path]
 
 
-def _listed(folder: str | Path, but: str) -> list[os.DirEntry[str]]:
-    """Raises ConfigError if the folder is there and cannot be read."""
+def listed(folder: str | Path, but: str) -> list[os.DirEntry[str]]:
+    """The TOML files of a folder, in no order; none if there is no folder. Raises ConfigError if it cannot be read."""
     try:
         with os.scandir(folder) as entries:
             return [
@@ -209,10 +211,11 @@ def _listed(folder: str | Path, but: str) -> list[os.DirEntry[str]]:
 
 
 def _all(folder: Path) -> list[os.DirEntry[str]]:
-    return [*_listed(folder, PRICES), *_listed(folder / USERS, "")]
+    return [*listed(folder, PRICES), *listed(folder / USERS, "")]
 
 
-def _stamped(entry: os.DirEntry[str]) -> Stamp | None:
+def stamped(entry: os.DirEntry[str]) -> Stamp | None:
+    """What a file looks like from outside; None if it is none, or not there any more."""
     try:
         about = entry.stat()
     except OSError:  # a link to nothing, or removed this moment
@@ -229,7 +232,7 @@ def text_of(path: str) -> str:
         if not stat.S_ISREG(about.st_mode):
             raise FileError(path, "is no regular file", "Policies are: move it away.")
         if about.st_size > MAX_FILE_BYTES:
-            raise FileError(path, f"is larger than {MAX_FILE_BYTES} bytes", f"No policy is: {_lower(_REMEDY)}")
+            raise FileError(path, f"is larger than {MAX_FILE_BYTES} bytes", f"No policy is: {_lower(REMEDY)}")
         return Path(path).read_bytes().decode("utf-8")
     except UnicodeDecodeError as error:
         raise FileError(path, f"not valid TOML: {error}") from error
@@ -296,7 +299,7 @@ _REMOTE = re.compile(r"nfs|cifs|smb|9p|afs|ceph|fuse|virtiofs|vboxsf|prl_fs|drvf
 def stamp(folder: Path) -> FolderStamp:
     """What a folder of policies looks like from outside; 10,000 files take some 20 ms."""
     try:
-        return tuple(sorted((entry.path, _stamped(entry)) for entry in _all(folder)))
+        return tuple(sorted((entry.path, stamped(entry)) for entry in _all(folder)))
     except ConfigError:
         return None
 

@@ -392,8 +392,8 @@ def _read[T: (PolicyFile, UserFile)](file: str, values: Values, kind: type[T]) -
     about = {key: value for key, value in values.items() if key in fields}
     own = {key: value for key, value in values.items() if key not in about}
     known = (*fields, *Settings.__struct_fields__)
-    _check(file, about, kind, known)
-    _check(file, own, Settings, known)
+    check_table(file, about, kind, known)
+    check_table(file, own, Settings, known)
     settings = msgspec.convert(own, Settings)
     parsed = msgspec.convert(about, kind)
     _check_values(file, own, settings)
@@ -408,21 +408,26 @@ def _read[T: (PolicyFile, UserFile)](file: str, values: Values, kind: type[T]) -
     return parsed, own
 
 
-def _check(file: str, values: Values, kind: type[msgspec.Struct], known: Sequence[str], prefix: str = "") -> None:
+def check_table(file: str, values: Values, kind: type[msgspec.Struct], known: Sequence[str], prefix: str = "") -> None:
+    """Raises PolicyError for a key that is not among the known ones, or whose value is not of the type that it has."""
     for field in values:
         if field not in known:
-            near = difflib.get_close_matches(field, known, n=1)
-            meant = f" (did you mean `{prefix}{near[0]}`?)" if near else f"; the keys are: {', '.join(known)}"
-            raise PolicyError(file, prefix + field, f"is unknown{meant}")
+            raise PolicyError(file, prefix + field, f"is unknown{meant(field, known, 'keys', prefix)}")
     for name, table in _tables(kind):
         if isinstance(inner := values.get(name), Mapping):
-            _check(file, inner, table, table.__struct_fields__, f"{prefix}{name}.")
+            check_table(file, inner, table, table.__struct_fields__, f"{prefix}{name}.")
     for field, value in values.items():
         try:
             msgspec.convert({field: value}, kind)
         except msgspec.ValidationError as error:
             said = str(error).partition(" - at ")[0].replace(" | null", "")
             raise PolicyError(file, prefix + field, said) from error
+
+
+def meant(typed: str, known: Sequence[str], what: str, prefix: str = "") -> str:
+    """What may have been meant, to stand behind what is wrong; where nothing is near, all there is."""
+    near = difflib.get_close_matches(typed, known, n=1)
+    return f" (did you mean `{prefix}{near[0]}`?)" if near else f"; the {what} are: {', '.join(known)}"
 
 
 @lru_cache
@@ -465,22 +470,25 @@ def _check_values(file: str, own: Values, settings: Settings) -> None:
 
 
 def _check_pattern(file: str, name: str, pattern: str) -> None:
-    import re2  # type: ignore[import-untyped]  # 20 ms that only who has patterns pays
-
     key = f"redaction.patterns.{name}"
     if not _PATTERN_NAME.fullmatch(name):
         raise PolicyError(file, key, "its name may have letters, digits, spaces, _ and -")
+    if problem := pattern_problem(pattern):
+        raise PolicyError(file, key, f"is no regular expression of RE2: {problem}")
+
+
+def pattern_problem(pattern: str) -> str | None:
+    """Why RE2 does not take a regular expression; None: it does."""
+    import re2  # type: ignore[import-untyped]  # 20 ms that only who has patterns pays
+
     options = re2.Options()
     options.log_errors = False
     try:
         re2.compile(pattern, options)
     except re2.error as error:
         told = error.args[0] if error.args else error
-        raise PolicyError(file, key, f"is no regular expression of RE2: {_decoded(told)}") from error
-
-
-def _decoded(told: object) -> str:
-    return told.decode("utf-8", "replace") if isinstance(told, bytes) else str(told)
+        return told.decode("utf-8", "replace") if isinstance(told, bytes) else str(told)
+    return None
 
 
 def _check_match(file: str, about: PolicyFile) -> None:

@@ -86,7 +86,7 @@ _ALL = (
     Field("path", "word", ("path",), "of the URL, with its query"),
     Field("method", "word", ("method",), "of HTTP"),
     Field("id", "id", ("id",), "the beginning of an id"),
-    Field("flag", "list", ("flags",), "a mark on the record, as no_end_event", ("flags",)),
+    Field("flag", "list", ("flags",), "a mark on the record, as no_end_event, or a rule that fits", ("flags",)),
     Field("tag", "list", ("tags",), "what a client or a reader called it", ("tags",)),
     Field("score", "score", ("score",), "how good somebody found the answer, 1 to 5"),
     Field("rated", "truth", ("(score IS NOT NULL)",), "somebody has said how good it is"),

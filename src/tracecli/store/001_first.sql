@@ -55,7 +55,7 @@ CREATE TABLE exchange (
     request_cut BOOLEAN,        -- only the beginning was kept
     response_cut BOOLEAN,       -- only the beginning was kept
     traced BOOLEAN,             -- recorded with content
-    flags VARCHAR[],            -- what to know when reading it, as request_cut or no_end_event
+    flags VARCHAR[],            -- what to know when reading it, as request_cut; and names of rules
     request_headers STRUCT(name VARCHAR, value VARCHAR)[], -- without credentials
     response_headers STRUCT(name VARCHAR, value VARCHAR)[], -- without credentials
     chunks STRUCT(bytes BIGINT, ms DOUBLE)[],  -- when the first pieces of the answer had arrived

@@ -57,7 +57,8 @@ def stats(
     """Count requests, tokens and cost, with error and hit rates and the spread of times.
 
     QUERY and options say what counts: 'since:7d -status:429'. Percentiles are of the duration and of the time to the
-    first token. Days and hours are local. What costs nothing known is left out of the cost, and --json says how much.
+    first token. Days and hours are local. A request with several flags, tags or tools counts in each. What costs
+    nothing known is left out of the cost, and --json says how much.
     """
     where = filters.zone_of(zone, utc)
     wanted = filters.asked(query, given)
