@@ -48,6 +48,8 @@ COMMANDS = (
     ("policy", "explain"),
     ("policy", "validate"),
     ("policy", "user", "set"),
+    ("flags",),
+    ("flags", "test"),
     ("user", "add"),
     ("cache", "stats"),
     ("cache", "simulate"),

@@ -213,6 +213,11 @@ class Capture:
             return None
         return next((clean(value) or None for name, value in self._head.headers if name.lower() == wanted), None)
 
+    def _tags(self, secrets: list[str]) -> list[str]:
+        """What the client calls it, in one header or several."""
+        told = ",".join(value for name, value in self._head.headers if name.lower() == _TAGS)
+        return tags.of_header(_without(secrets, told.encode("utf-8", "surrogateescape").decode("utf-8", "replace")))
+
     # What applies
 
     def decide(self, body: bytes | None) -> Answer | Waiting | None:
@@ -539,8 +544,8 @@ class Capture:
             policy=decided.decision.policy,
             reason=decided.reason,
             traced=decided.traced,
-            session=self.session,
-            tags=tags.of_header(told) if (told := self._own(_TAGS)) else [],
+            session=self.session and _without(secrets, self.session),
+            tags=self._tags(secrets) if _TAGS in self._remove else [],
             connection_model=self.connection_model,
             provider=self._provider,
             operation=self._operation.name,

@@ -280,12 +280,20 @@ def test_listings_in_every_format(tmp_path: Path, capsys: pytest.CaptureFixture[
 
 
 @pytest.mark.usefixtures("home")
-@pytest.mark.parametrize("listing", [["stats"], ["sessions"], ["repeats"], ["find", "Paris"]])
+@pytest.mark.parametrize(
+    "listing",
+    [
+        *(["usage", name] for name in ("show", "stats", "sessions", "repeats")),
+        *(["usage", "find", "Paris"], ["usage", "me", "--user", "alice"], ["flags", "list"]),
+        *(["cache", "stats"], ["cache", "list"], ["prices", "gpt-4o*"], ["retention", "show"], ["user", "list"]),
+        *(["policy", "list"], ["policy", "history"], ["policy", "user", "list"]),
+    ],
+)
 def test_every_listing_has_formats(listing: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """JSON Lines, CSV and Markdown have as many rows as each other."""
     counts = set()
     for name, heads in (("jsonl", 0), ("csv", 1), ("markdown", 2)):
-        assert run(["usage", *listing, "--format", name]) == 0
+        assert run([*listing, "--format", name]) == 0
         out = capsys.readouterr().out
         rows = list(csv.reader(io.StringIO(out, newline=""))) if name == "csv" else out.splitlines()
         counts.add(max(0, len(rows) - heads))

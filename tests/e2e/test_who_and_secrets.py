@@ -71,10 +71,15 @@ def test_tags_of_a_client(proxy: Proxy, user: str) -> None:
     """A client's tags are recorded on either lane, and do not reach the provider."""
     script = proxy.standin.script()
     with proxy.client(user) as client:
-        client.post(CHAT, json=ASKED, headers={"X-Tracecli-Tags": "nightly, agent 7,nightly", **script.headers})
+        key = f"sk-proj-{secrets.token_urlsafe(32)}"
+        ours = [("X-Tracecli-Tags", "nightly, agent 7,nightly"), ("x-tracecli-tags", f"k {key},{'x' * 60}, {'y' * 60}")]
+        about = [("Authorization", f"Bearer {key}"), *script.headers.items()]
+        client.post(CHAT, json=ASKED, headers=[*ours, ("X-Tracecli-Session", f"s {key}"), *about])
     (received,) = script.received
     assert not any("tracecli" in name.lower() for name, _ in received.headers)
-    assert proxy.only_row(user)["tags"] == ["nightly", "agent 7"]
+    row = proxy.only_row(user)
+    assert row["tags"][:2] + row["tags"][3:] == ["nightly", "agent 7", "x" * 60, "y" * 60]
+    assert key not in json.dumps(row)
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,9 @@ def install(fake: FakeBrowse) -> None:
 
 
 if __name__ == "__main__":
+    from tracecli.cli import progress
     from tracecli.cli.main import main
 
+    progress.AFTER_S = 3600.0  # what is written does not depend on how fast the machine is
     install(FakeBrowse([*rows()] * 400))
     main()

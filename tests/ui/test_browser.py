@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from textual.pilot import Pilot
 from textual.widgets import DataTable, Input, Static
+from textual.worker import WorkerFailed
 
 from tests.support.chats import answered, asked, call, store
 from tracecli import finding
@@ -301,6 +302,25 @@ def test_what_cannot_be_read(home: Home, monkeypatch: pytest.MonkeyPatch) -> Non
         await until(pilot, lambda: "another process" not in str(status.render()), "recovery")
 
     driven(Browser(home, EVERYTHING), play)
+
+
+def test_a_bug(home: Home, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """A bug ends it without a word of what was recorded; who started it is told."""
+
+    def broken(*_: object, **__: object) -> None:
+        held = "recorded-words"
+        raise LookupError(len(held))
+
+    monkeypatch.setattr(finding, "pages", broken)
+    browser = Browser(home)
+
+    async def play(pilot: Pilot[None]) -> None:
+        await until(pilot, lambda: browser.bug is not None, "end")
+
+    with pytest.raises(WorkerFailed):
+        driven(browser, play)
+    assert isinstance(browser.bug, LookupError)
+    assert "recorded-words" not in "".join(capsys.readouterr())
 
 
 def test_without_a_terminal(home: Home, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

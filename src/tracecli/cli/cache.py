@@ -13,8 +13,9 @@ import click
 import msgspec
 
 from tracecli import config
-from tracecli.cli import output
+from tracecli.cli import formats, output
 from tracecli.cli.arguments import moment
+from tracecli.cli.formats import Form
 from tracecli.config import Home
 from tracecli.errors import AmbiguousId, ConfigError, ExchangeNotFound
 
@@ -44,16 +45,17 @@ def command() -> None:
     show_default=True,
     help="What to break it down by.",
 )
-@_as_json
-def stats(since: dt.datetime, by: Literal["user", "model", "day", "policy"], as_json: bool) -> None:
+@formats.options(csv=True, json_help="Print JSON: all sums, why there was no hit, and the list.")
+def stats(form: Form, since: dt.datetime, by: Literal["user", "model", "day", "policy"]) -> None:
     """Count hits, misses and why, and the money and time saved."""
     from tracecli.cache_report import counts
 
     home = config.home()
     with _stored(home) as entries:
         found = counts.stats(home, entries, since, by)
-    if as_json:
-        output.json(found.as_json())
+    if not form.is_table:
+        told = found.as_json()
+        form.write(told[f"by_{by}"], whole=told)
         return
     if not found.all.requests:
         output.say("No request since then was under a policy with a cache. See `tracecli cache simulate`.")
@@ -66,15 +68,15 @@ def stats(since: dt.datetime, by: Literal["user", "model", "day", "policy"], as_
 @click.option("--user", help="Of this user.")
 @click.option("--model", help="Of this model.")
 @click.option("--limit", type=click.IntRange(1, 1_000_000), default=50, show_default=True, metavar="N")
-@_as_json
-def list_(user: str | None, model: str | None, limit: int, as_json: bool) -> None:
+@formats.options(csv=True)
+def list_(form: Form, user: str | None, model: str | None, limit: int) -> None:
     """List stored answers, the one used last first."""
     with _stored(config.home()) as entries:
         found = entries.listed(user=user, model=model, limit=limit) if entries else []
     from tracecli.tables import cache as tables
 
-    if as_json:
-        output.json([tables.listed_json(one) for one in found])
+    if not form.is_table:
+        form.write(tables.listed_json(one) for one in found)
     elif found:
         output.listing(tables.listed(found, dt.datetime.now(dt.UTC)), tables.listed_plain(found))
     else:

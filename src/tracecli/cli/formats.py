@@ -29,29 +29,39 @@ class Form:
 
     name: str
     file: Path | None = None
+    option: str = "--output"
+    """What named the file."""
 
     @property
     def is_table(self) -> bool:
         """For people, or for a pipe of theirs: not by `write`."""
         return self.name == "table"
 
-    def write(self, records: Iterable[Record], names: Sequence[str] = ()) -> None:
+    def write(self, records: Iterable[Record], names: Sequence[str] = (), *, whole: Any = None) -> None:
         """Write records as data; `names` are their columns, without them those of the first one.
+
+        `whole` is what JSON is, where it is more than a list of them.
 
         Raises TracecliError if the file cannot be written.
         """
         if not names and self.name in ("csv", "markdown"):
             records = list(records)
             names = list(records[0]) if records else ()
-        if self.name == "parquet":
+        if self.name == "json" and whole is not None:
+            self._text([output.json_text(whole)])
+        elif self.name == "parquet":
             self._parquet(records)
-        elif self.file is None:
-            output.data_lines(self._lines(records, names))
         else:
-            with self.writing():
-                from tracecli.files import write_whole
+            self._text(self._lines(records, names))
 
-                write_whole(self.file, "".join(self._lines(records, names)).encode("utf-8", "backslashreplace"))
+    def _text(self, lines: Iterable[str]) -> None:
+        if self.file is None:
+            output.data_lines(lines)
+            return
+        with self.writing():
+            from tracecli.files import write_whole
+
+            write_whole(self.file, "".join(lines).encode("utf-8", "backslashreplace"))
 
     def _lines(self, records: Iterable[Record], names: Sequence[str]) -> Iterator[str]:
         from tracecli.tables import formats
@@ -82,7 +92,7 @@ class Form:
             yield
         except OSError as error:
             raise TracecliError(
-                f"cannot write {self.file}: {error.strerror or error}", "Name another file with --output."
+                f"cannot write {self.file}: {error.strerror or error}", f"Name another file with {self.option}."
             ) from error
 
 

@@ -16,7 +16,7 @@ from typing import NoReturn
 import click
 
 import tracecli
-from tracecli.cli import output
+from tracecli.cli import output, progress
 from tracecli.errors import TracecliError
 
 SECTIONS = {
@@ -27,7 +27,7 @@ SECTIONS = {
     },
     "Reading": {
         "usage": "Look at what was recorded: requests, tokens, cost.",
-        "ui": "Browse what was recorded, in the terminal: find as you type, open, compare, follow.",
+        "ui": "Browse what was recorded, in the terminal: find as you type.",
         "sql": "Ask with SQL what was recorded, and change nothing.",
         "export": "Hand what was recorded to other tools.",
     },
@@ -99,13 +99,14 @@ class _Commands(click.Group):
 )
 @click.version_option(tracecli.__version__, message="%(prog)s %(version)s")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
-@click.pass_obj
-def cli(asked: _Asked, debug: bool) -> None:
+@click.pass_context
+def cli(context: click.Context, debug: bool) -> None:
     """See what your AI calls sent, what came back and what it cost.
 
     Everything is kept in one folder, ~/.tracecli or TRACECLI_HOME.
     """
-    asked.debug = debug
+    context.obj.debug = debug
+    progress.begin(context.invoked_subcommand or "")
 
 
 def main(args: Sequence[str] | None = None) -> NoReturn:
@@ -141,6 +142,8 @@ def run(args: Sequence[str] | None = None) -> int:
         return error.exit_code
     except Exception as error:
         return _bug(error, asked.debug)
+    finally:
+        progress.end()
 
 
 def _bug(error: BaseException, debug: bool) -> int:

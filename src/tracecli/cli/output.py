@@ -19,6 +19,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tracecli.cli import progress
 from tracecli.errors import TracecliError
 from tracecli.tables import visible
 
@@ -185,6 +186,7 @@ def data(value: bytes) -> None:
 def say(text: str) -> None:
     """Tell the user something on standard error; the text may hold recorded or typed values."""
     if sys.stderr is not None:
+        progress.hide()
         with suppress(OSError):  # nobody left to tell
             sys.stderr.write(visible.lines(text) + "\n")
             sys.stderr.flush()
@@ -230,6 +232,7 @@ def _write(text: str) -> None:
 
 
 def _written(write: Callable[[], object]) -> None:
+    progress.hide()
     try:
         write()
         sys.stdout.flush()
@@ -258,6 +261,7 @@ class _Pages:
             self.room -= text.count("\n")
             if self.room >= 0:
                 return
+            progress.end()  # the pager has the screen
             try:
                 self.process = subprocess.Popen(self.command, stdin=subprocess.PIPE)  # noqa: S603 - the reader's own
             except OSError:

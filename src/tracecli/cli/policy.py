@@ -13,7 +13,8 @@ import click
 import msgspec
 
 from tracecli import config, when
-from tracecli.cli import output
+from tracecli.cli import formats, output
+from tracecli.cli.formats import Form
 from tracecli.config import Home
 from tracecli.errors import ConfigError
 
@@ -41,14 +42,14 @@ def command() -> None:
 
 
 @command.command("list")
-@_as_json
-def list_(as_json: bool) -> None:
+@formats.options(csv=True)
+def list_(form: Form) -> None:
     """List the policies."""
     from tracecli.policy import look
 
     found = look.policies(_loaded())
-    if as_json:
-        output.json(msgspec.to_builtins(found))
+    if not form.is_table:
+        form.write(msgspec.to_builtins(found))
         return
     from tracecli.tables import policies as tables
 
@@ -240,8 +241,8 @@ def explain(user: str | None, headers: tuple[str, ...], ref: str | None, as_json
 @command.command("history")
 @click.argument("name", required=False)
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True, metavar="N", help="The N latest.")
-@_as_json
-def history(name: str | None, limit: int, as_json: bool) -> None:
+@formats.options(csv=True)
+def history(form: Form, name: str | None, limit: int) -> None:
     """Show who changed which policy, and when.
 
     NAME is a policy or a user. What was edited by hand is noted when a running proxy reads it, or before the next
@@ -251,8 +252,8 @@ def history(name: str | None, limit: int, as_json: bool) -> None:
 
     home, folder = _place()
     found = [entry for entry in history.entries(home, folder) if name in (None, entry.name)][: -limit - 1 : -1]
-    if as_json:
-        output.json(msgspec.to_builtins(found))
+    if not form.is_table:
+        form.write(msgspec.to_builtins(found))
     elif found:
         from tracecli.tables import policies as tables
 
@@ -306,8 +307,8 @@ def user_set(
 
 @user_group.command("list")
 @click.option("--expiring", metavar="TIME", help="Those of whom something ends within this time: 24h, 7d.")
-@_as_json
-def user_list(expiring: str | None, as_json: bool) -> None:
+@formats.options(csv=True)
+def user_list(form: Form, expiring: str | None) -> None:
     """List the users that have something of their own."""
     from tracecli.policy import look
 
@@ -316,8 +317,8 @@ def user_list(expiring: str | None, as_json: bool) -> None:
         found = look.users(_loaded(), _now(), within)
     except (ValueError, OverflowError) as error:
         raise click.BadParameter(f"{error}.", param_hint="--expiring") from None
-    if as_json:
-        output.json(msgspec.to_builtins(found))
+    if not form.is_table:
+        form.write(msgspec.to_builtins(found))
     elif found:
         from tracecli.tables import policies as tables
 

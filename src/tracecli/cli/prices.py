@@ -8,15 +8,16 @@ import difflib
 import click
 
 from tracecli import config
-from tracecli.cli import output
+from tracecli.cli import formats, output
+from tracecli.cli.formats import Form
 from tracecli.price_list import FILE
 
 
 @click.command("prices")
 @click.argument("model", required=False)
 @click.option("--provider", help="Only of this provider, named as in `usage show`.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON: one object with the list and its sources.")
-def command(model: str | None, provider: str | None, as_json: bool) -> None:
+@formats.options(csv=True, json_help="Print JSON: one object with the list and its sources.")
+def command(form: Form, model: str | None, provider: str | None) -> None:
     """Show the prices in use, and where they are from.
 
     MODEL names a model, as a call names it; with * or ? it is a pattern. Without MODEL all are shown. Rates are US
@@ -37,15 +38,15 @@ def command(model: str | None, provider: str | None, as_json: bool) -> None:
             raise click.UsageError(f"no prices of a provider {provider!r}: {meant}")
     now = dt.datetime.now(dt.UTC)
     found = price_table.table(prices, now, model, provider)
-    if as_json:
-        output.json(
-            {
-                "at": now.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-                "genai_prices": price_table.version(),
-                "prices_toml": str(folder / FILE) if prices.entries else None,
-                "prices": [one.as_json() for one in found],
-            }
-        )
+    if not form.is_table:
+        listed = [one.as_json() for one in found]
+        whole = {
+            "at": now.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "genai_prices": price_table.version(),
+            "prices_toml": str(folder / FILE) if prices.entries else None,
+            "prices": listed,
+        }
+        form.write(listed, whole=whole)
         return
     own = f"{len(prices.entries)} in {folder / FILE}" if prices.entries else f"no {FILE} in {folder}"
     source = f"genai-prices {price_table.version()}, bundled · {own}"

@@ -9,7 +9,8 @@ import click
 import msgspec
 
 from tracecli import config, when
-from tracecli.cli import output
+from tracecli.cli import formats, output
+from tracecli.cli.formats import Form
 from tracecli.errors import ConfigError, StoreBusy
 
 if TYPE_CHECKING:
@@ -30,8 +31,8 @@ def command() -> None:
 
 
 @command.command("show")
-@_as_json
-def show(as_json: bool) -> None:
+@formats.options(csv=True)
+def show(form: Form) -> None:
     """Show what each policy keeps, and what is recorded until when.
 
     Policies that are no more are shown as long as there are records of them.
@@ -44,17 +45,15 @@ def show(as_json: bool) -> None:
         (name, policies[name].settings.retention if name in policies else None, held.get(name))
         for name in sorted(policies.keys() | held.keys(), key=lambda name: (name != "default", name))
     ]
-    if as_json:
-        output.json(
-            [
-                {
-                    "policy": name,
-                    "content": kept and kept.content,
-                    "metadata": kept and kept.metadata,
-                    "recorded": msgspec.to_builtins(holding),
-                }
-                for name, kept, holding in found
-            ]
+    if not form.is_table:
+        form.write(
+            {
+                "policy": name,
+                "content": kept and kept.content,
+                "metadata": kept and kept.metadata,
+                "recorded": msgspec.to_builtins(holding),
+            }
+            for name, kept, holding in found
         )
         return
     from tracecli.tables import retention as tables

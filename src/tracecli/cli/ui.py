@@ -16,9 +16,10 @@ from tracecli.cli import filters
 @filters.options
 @filters.zone_options
 def command(query: tuple[str, ...], zone: str | None, utc: bool, **given: Any) -> None:
-    """Browse what was recorded, in the terminal: find as you type, open, compare, follow.
+    """Browse what was recorded, in the terminal: find as you type.
 
-    QUERY and options are the filter to begin with: 'user:alice since:2h'. Press ? for the keys.
+    Open requests, compare two, follow what ends, see sessions and sums. QUERY and options are
+    the filter to begin with: 'user:alice since:2h'. Press ? for the keys.
     """
     where = filters.zone_of(zone, utc)
     wanted = filters.asked(query, given)
@@ -26,4 +27,7 @@ def command(query: tuple[str, ...], zone: str | None, utc: bool, **given: Any) -
         raise click.UsageError("`tracecli ui` needs a terminal; in a pipe, `tracecli usage show` lists the same.")
     from tracecli.ui.app import Browser
 
-    Browser(config.home(), wanted, where).run()
+    browser = Browser(config.home(), wanted, where)
+    browser.run()
+    if browser.bug is not None:
+        raise browser.bug

@@ -11,7 +11,8 @@ from urllib.parse import quote
 import click
 
 from tracecli import config
-from tracecli.cli import output
+from tracecli.cli import formats, output
+from tracecli.cli.formats import Form
 from tracecli.config import Home
 from tracecli.errors import ConfigError
 from tracecli.identity import clean
@@ -58,12 +59,12 @@ def add(name: str, replace: bool, as_json: bool) -> None:
 
 
 @command.command("list")
-@_as_json
-def list_(as_json: bool) -> None:
+@formats.options(csv=True)
+def list_(form: Form) -> None:
     """List the users that are registered."""
     names = ProxyUsers(config.home().proxy_users).names
-    if as_json:
-        output.json([{"user": name} for name in names])
+    if not form.is_table:
+        form.write([{"user": name} for name in names], ["user"])
     elif names:
         from tracecli.tables import visible
 

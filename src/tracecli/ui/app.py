@@ -20,7 +20,7 @@ from textual.binding import Binding, BindingType
 from textual.events import Resize
 from textual.screen import Screen
 from textual.widgets import DataTable, Footer, Input, RichLog, Static
-from textual.worker import get_current_worker
+from textual.worker import WorkerFailed, get_current_worker
 
 from tracecli import browse, comparing, conversations, finding, following
 from tracecli.config import Home
@@ -299,6 +299,17 @@ class Browser(App[None]):
         self._following = False
         self._polling = False
         self._said = ""
+        self.bug: BaseException | None = None
+        """What ended it, if nobody wanted it to end."""
+
+    def _handle_exception(self, error: Exception) -> None:
+        """A bug ends it, and who started it says so: Textual would print values of variables, which hold content."""
+        self._return_code = 1
+        if self._exception is None:
+            self._exception = error
+            self._exception_event.set()
+        self.bug = self.bug or (error.error if isinstance(error, WorkerFailed) else error)
+        self._close_messages_no_wait()
 
     def compose(self) -> ComposeResult:
         """Filter, list, status and keys."""

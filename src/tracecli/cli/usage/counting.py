@@ -92,27 +92,29 @@ _MOST: dict[str, Any] = {
 @click.command("me")
 @click.option("--user", required=True, help="Whose.")
 @filters.zone_options
-@click.option("--json", "as_json", is_flag=True, help="Print JSON: hours, days, months.")
-def me(user: str, zone: str | None, utc: bool, as_json: bool) -> None:
-    """Add up what one user did: the last 24 hours, 30 days and 12 months."""
+@formats.options(csv=True, json_help="Print JSON: hours, days, months.")
+def me(form: Form, user: str, zone: str | None, utc: bool) -> None:
+    """Add up what one user did: the last 24 hours, 30 days and 12 months.
+
+    As data, each is a row, whose `period` is hour, day or month; JSON has a list of each.
+    """
     from tracecli import finding
     from tracecli.tables import statistics as tables
 
     where = filters.zone_of(zone, utc)
     now = dt.datetime.now(dt.UTC)
     mine = syntax.named("user", user)
-    told: dict[str, Any] = {}
+    told: dict[str, list[dict[str, Any]]] = {}
     for name, since in (("hour", "24h"), ("day", "30d"), ("month", "365d")):
         wanted = syntax.all_of([mine, syntax.term("since", since)])
         found = sorted(finding.statistics(config.home(), wanted, [name], now, where), key=lambda group: group.key)
-        if as_json:
-            told[f"{name}s"] = [tables.as_json(group, [name]) for group in found]
-        elif found:
+        told[name] = [tables.as_json(group, [name]) for group in found]
+        if form.is_table and found:
             output.listing([*tables.statistics(found, [name]), ""], [*tables.plain(found, [name]), ""])
-            told[name] = True
-    if as_json:
-        output.json(told)
-    elif not told:
+    if not form.is_table:
+        every = ({"period": name, "begin": one.pop(name), **one} for name, groups in told.items() for one in groups)
+        form.write(every, whole={f"{name}s": groups for name, groups in told.items()})
+    elif not any(told.values()):
         output.say(f"Nothing was recorded of {user} in the last 365 days.")
 
 

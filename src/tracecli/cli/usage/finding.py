@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tracecli import config
-from tracecli.cli import filters, formats, output
+from tracecli.cli import filters, formats, output, progress
 from tracecli.cli.formats import Form
 from tracecli.query import sql, syntax
 
@@ -82,19 +82,24 @@ def find(
 @filters.options
 @click.option("--limit", type=click.IntRange(0, 1000), default=10, show_default=True, metavar="N", help="Begin with N.")
 @filters.zone_options
-@click.option("--json", "as_json", is_flag=True, help="Print JSON Lines: one object a request.")
-def tail(query: tuple[str, ...], limit: int, zone: str | None, utc: bool, as_json: bool, **given: Any) -> None:
+@formats.options(csv=True, json="jsonl", json_help="Print JSON Lines: one object a request.")
+def tail(form: Form, query: tuple[str, ...], limit: int, zone: str | None, utc: bool, **given: Any) -> None:
     """Follow requests as they end, until Ctrl-C.
 
     QUERY and options say which. In a pipe, one line a request: the columns of `usage show`.
     """
     where = filters.zone_of(zone, utc)
     wanted = filters.asked(query, given)
+    if form.name not in ("table", "jsonl", "csv") or form.file:
+        raise click.UsageError("What is followed has no end: choose --format jsonl or csv, to standard output.")
+    progress.end()  # waiting is all it does
     from tracecli import following
+    from tracecli.exchange import Row
     from tracecli.tables import tail as tables
 
-    for row in following.follow(config.home(), wanted, where, limit):
-        if as_json:
-            output.json_line(row.as_json())
-        else:
-            output.listing([tables.Ended(row, where)], [tables.plain(row, where)])
+    rows = following.follow(config.home(), wanted, where, limit)
+    if not form.is_table:
+        form.write((row.as_json() for row in rows), Row.__struct_fields__)
+        return
+    for row in rows:
+        output.listing([tables.Ended(row, where)], [tables.plain(row, where)])

@@ -42,6 +42,6 @@ def report(query: tuple[str, ...], file: Path, zone: str | None, utc: bool, **gi
         return
     from tracecli.files import write_whole
 
-    with Form("html", file).writing():
+    with Form("html", file, "--html").writing():
         write_whole(file, text.encode("utf-8", "backslashreplace"))
     output.say(f"Wrote {file}.")
