@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import select
 import signal
 import subprocess
 import sys
@@ -80,9 +81,9 @@ def test_what_ends_is_shown_once(home: Home) -> None:
 
 def test_one_that_took_long(home: Home) -> None:
     """A request that began long before the others is shown when it ends, after them."""
-    with _tail(home, "--json", "--limit", "0") as process:
+    with _tail(home, "--json", "--limit", "1") as process:
         assert process.stdout is not None
-        time.sleep(1)  # for it to be waiting
+        assert json.loads(process.stdout.readline())["user"] == "alice"  # now it is waiting
         at = time.time_ns() // 1000 - 3600 * 1_000_000
         _spool(home, call(0, asked("x"), answered("x"), started_at_us=at, id=new_id(at // 1000), user="old"))
         _spool(home, _now("quick"))
@@ -99,8 +100,8 @@ def test_words_and_an_empty_home(tmp_path: Path) -> None:
     with _tail(home, "paris", "--limit", "0") as process:
         assert process.stdout is not None
         home.prepare()
-        time.sleep(1)  # for it to be waiting
-        _spool(home, _now("bob", "london"), _now("carol", "PARIS"))
+        while not select.select([process.stdout], [], [], 0.5)[0]:  # it may not be waiting yet
+            _spool(home, _now("bob", "london"), _now("carol", "PARIS"))
         assert b"  carol  " in process.stdout.readline()
 
 

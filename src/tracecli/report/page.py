@@ -19,6 +19,7 @@ from tracecli.report import charts
 from tracecli.report.figures import Figures
 from tracecli.store.statistics import Group
 from tracecli.tables import values
+from tracecli.tables.statistics import rate
 from tracecli.tables.visible import line
 
 _LISTED = 10
@@ -113,7 +114,7 @@ def _tiles(figures: Figures) -> list[tuple[str, str, str]]:
         ("Spent", _round_money(total.cost_usd), unknown),
         ("Requests", values.count(total.requests), f"by about {users:,} {'user' if users == 1 else 'users'}"),
         ("Tokens", values.short_count(tokens) if known else values.UNKNOWN, split if known else ""),
-        ("Errors", _percent(total.errors, total.requests), errors),
+        ("Errors", rate(total.errors, total.requests), errors),
         ("Half take", values.duration(total.duration.p50 if total.duration else None), "at most, to the last byte"),
         ("95 of 100 take", values.duration(total.duration.p95 if total.duration else None), "at most"),
     ]
@@ -137,7 +138,7 @@ def _groups(groups: Sequence[Group], by_cost: bool) -> list[dict[str, Any]]:
             "cost": values.money(group.cost_usd, 6),
             "requests": values.count(group.requests),
             "tokens": f"{values.short_count(group.input_tokens)} → {values.short_count(group.output_tokens)}",
-            "errors": _percent(group.errors, group.requests) if group.errors else "",
+            "errors": rate(group.errors, group.requests) if group.errors else "",
             "p50": values.duration(group.duration.p50 if group.duration else None),
             "p95": values.duration(group.duration.p95 if group.duration else None),
         }
@@ -156,7 +157,7 @@ def _cache(figures: Figures) -> dict[str, Any] | None:
     if not total.cached:
         return None
     return {
-        "rate": _percent(total.hits, total.cached),
+        "rate": rate(total.hits, total.cached),
         "share": round(100 * total.hits / total.cached, 1),
         "hits": f"{total.hits:,}",
         "cached": f"{total.cached:,}",
@@ -178,11 +179,6 @@ def _requests(rows: Sequence[Row], zone: dt.tzinfo | None) -> list[dict[str, str
         }
         for row in rows
     ]
-
-
-def _percent(some: int, of: int) -> str:
-    share = 100 * some / of if of else 0.0
-    return "0%" if not some else f"{share:.0f}%" if share >= 9.95 else f"{share:.1f}%" if share >= 0.05 else "<0.1%"
 
 
 def _short(text: str, longest: int) -> str:

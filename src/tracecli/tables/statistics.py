@@ -52,8 +52,8 @@ def statistics(groups: Sequence[Group], by: Sequence[str], *, left_out: int = 0)
             [
                 *(Text(_NONE, "dim") if part is None else Text(line(part)[:500], "bold") for part in group.key),
                 Text(values.count(group.requests)),
-                Text(_rate(group.errors, group.requests), "bold red" if group.errors else "dim"),
-                Text(_rate(group.hits, group.cached) if group.cached else values.UNKNOWN, "dim"),
+                Text(rate(group.errors, group.requests), "bold red" if group.errors else "dim"),
+                Text(rate(group.hits, group.cached) if group.cached else values.UNKNOWN, "dim"),
                 Text(tokens),
                 Text(cost),
                 *([Text(bar(share / most if most else 0.0), "cyan")] if by else []),
@@ -99,8 +99,9 @@ def _cost(group: Group) -> str:
     return values.UNKNOWN if group.cost_usd is None else values.money(group.cost_usd, 4)
 
 
-def _rate(some: int, of: int) -> str:
-    share = 100 * some / of
+def rate(some: int, of: int) -> str:
+    """A share in percent; what is not nothing never reads as nothing."""
+    share = 100 * some / of if of else 0.0
     return "0%" if not some else f"{share:.0f}%" if share >= 9.95 else f"{share:.1f}%" if share >= 0.05 else "<0.1%"
 
 
