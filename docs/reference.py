@@ -49,6 +49,7 @@ COMMANDS = (
     ("policy", "validate"),
     ("policy", "user", "set"),
     ("flags",),
+    ("flags", "list"),
     ("flags", "test"),
     ("user", "add"),
     ("cache", "stats"),
@@ -93,9 +94,9 @@ def addon_options() -> str:
     return "\n".join(rows) + "\n"
 
 
-def policy_keys(name: str) -> str:
-    """The keys of `Settings`, of a policy file or of a user file, with their defaults."""
-    tree = ast.parse((SOURCE / "policy" / "rules.py").read_text("utf-8"))
+def policy_keys(name: str, module: str = "policy/rules.py") -> str:
+    """The keys of `Settings`, of a policy file, of a user file or of a rule file, with their defaults."""
+    tree = ast.parse((SOURCE / module).read_text("utf-8"))
     classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
     aliases = {ast.unparse(node.name): node.value for node in tree.body if isinstance(node, ast.TypeAlias)}
 
