@@ -47,25 +47,26 @@ class Trial:
             fitting = finding.rows(home, all_of([query, one.where]), now, zone, limit=limit)
             fits = {row.id for row in fitting}
             rows = [row for row in rows if row.id in fits]
+        if not one.listens:
+            self.flagged += len(rows)
+            yield from (Found(row, []) for row in rows)
+            return
         rules = Rules([one])
-        for row, captured in _held(home, rows, waiting) if one.listens else ((row, None) for row in rows):
-            if one.listens and captured is None:
+        traced = [row for row in rows if row.traced]
+        self.without_content += len(rows) - len(traced)
+        for row, captured in _held(home, traced, waiting):
+            if captured is None:
                 self.without_content += 1
-                continue
-            places = []
-            if captured is not None:
-                places = rules.matches(one, pieces(captured, read(captured)[0]))
-            if places or not one.listens:
+            elif places := rules.matches(one, pieces(captured, read(captured)[0])):
                 self.flagged += 1
                 yield Found(row, places)
 
 
 def _held(home: Home, rows: list[Row], waiting: dict[str, Captured]) -> Iterator[tuple[Row, Captured | None]]:
-    """Exchanges with their content, in the same order; None: it is not recorded, or not there any more."""
+    """Exchanges with their content, in the same order; None: it is not there any more."""
     known = {row.id: row for row in rows}
     spooled = ((row.id, waiting[row.id]) for row in rows if row.id in waiting)
     sizes = ((row.id, row.request_bytes + row.response_bytes) for row in rows if row.id not in waiting)
     stored = ((one.row.id, held) for batch in walking.batches(home, sizes) for one, held in reversed(batch))
     for identifier, captured in heapq.merge(spooled, stored, key=lambda pair: pair[0], reverse=True):
-        row = known[identifier]
-        yield row, captured if row.traced else None
+        yield known[identifier], captured

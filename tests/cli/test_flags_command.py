@@ -129,7 +129,7 @@ def test_a_rule_in_force_by_its_name(home: Home, capsys: pytest.CaptureFixture[s
         " Correct the file; a running ingest goes by what it said before until then.\n",
     )
     assert run(["flags", "test", "gone.toml"]) == 3
-    assert "cannot be read" in capsys.readouterr().err
+    assert "there is no file" in capsys.readouterr().err
     path.write_text('words = ["secret"]')
     assert run(["flags", "test", "leak", "user:"]) == 2
 

@@ -12,6 +12,7 @@ import click
 from tracecli import config
 from tracecli.cli import filters, formats, output
 from tracecli.cli.formats import Form
+from tracecli.errors import ConfigError
 
 if TYPE_CHECKING:
     from tracecli.finding import Found
@@ -114,9 +115,16 @@ def test(
 def _path(file: str, folder: Path) -> Path:
     from tracecli.policy.files import FLAGS, SUFFIX
 
-    path = Path(file)
+    path = Path(file).absolute()
     in_force = folder / FLAGS / f"{file}{SUFFIX}"
-    return (in_force if not path.exists() and path.name == file and in_force.exists() else path).absolute()
+    if path.exists() or path.is_symlink():
+        return path
+    if Path(file).name == file and in_force.exists():
+        return in_force
+    raise ConfigError(
+        f"there is no file {path}, and no rule of that name in {in_force.parent}",
+        "Name a file, or a rule that `tracecli flags list` shows.",
+    )
 
 
 def _summary(one: Rule, trial: Trial, limit: int) -> str:
