@@ -210,6 +210,7 @@ def test_sorting(home: Home) -> None:
         await until(pilot, lambda: "by cost" in screen(pilot), "order")
         await pilot.press("s")
         await until(pilot, lambda: "by duration" in screen(pilot) and shown(pilot)[:1] == [IDS[1]], "order")
+        assert len(shown(pilot)) == 3
 
     driven(Browser(home), play)
 
@@ -300,6 +301,7 @@ def test_what_cannot_be_read(home: Home, monkeypatch: pytest.MonkeyPatch) -> Non
         await listed(pilot, 3)
         status = pilot.app.query_one("#status", Static)
         await until(pilot, lambda: "another process" not in str(status.render()), "recovery")
+        assert shown(pilot) == IDS[::-1]
 
     driven(Browser(home, EVERYTHING), play)
 
