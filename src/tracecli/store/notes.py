@@ -29,14 +29,12 @@ def tag(home: Home, ids: Sequence[str], add: Sequence[str], remove: Sequence[str
 
     If one of them would have more than `most` tags, nothing changes and -1 is returned. Raises as `opened` does.
     """
-    wanted = "list_distinct(list_concat(list_filter(coalesce(tags, []), lambda one: NOT list_contains($5, one)), $4))"
-    # In the order in which they came, the new ones last.
-    in_order = f"list_filter(list_concat(coalesce(tags, []), $4), lambda one, place: list_contains({wanted}, one)"
-    in_order += " AND list_position(list_concat(coalesce(tags, []), $4), one) = place)"
-    values = [*_these(ids), list(add), list(remove)]
+    new = "list_filter($4::VARCHAR[], lambda one: NOT list_contains(coalesce(tags, []), one))"
+    kept = "list_filter(coalesce(tags, []), lambda one: NOT list_contains($5::VARCHAR[], one))"
+    values = [*_these(ids), list(dict.fromkeys(add)), list(remove)]
     with opened(home, write=True) as connection, transaction(connection):
         connection.execute(
-            f"CREATE TEMP TABLE tagged AS SELECT id, coalesce(tags, []) AS before, {_cast(in_order)} AS after"  # noqa: S608
+            f"CREATE TEMP TABLE tagged AS SELECT id, coalesce(tags, []) AS before, list_concat({kept}, {new}) AS after"  # noqa: S608
             f" FROM exchange WHERE {_THESE}",
             values,
         )
@@ -44,10 +42,6 @@ def tag(home: Home, ids: Sequence[str], add: Sequence[str], remove: Sequence[str
         changed = 0 if longest > most else _changed(connection)
         connection.execute("DROP TABLE tagged")
     return -1 if longest > most else changed
-
-
-def _cast(expression: str) -> str:
-    return expression.replace("$4", "$4::VARCHAR[]").replace("$5", "$5::VARCHAR[]")
 
 
 def _changed(connection: duckdb.DuckDBPyConnection) -> int:
