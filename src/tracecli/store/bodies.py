@@ -25,6 +25,7 @@ from tracecli.errors import HomeError
 from tracecli.exchange import Captured, new_id
 from tracecli.store import parquet, part_files, pools, said_files
 from tracecli.store.connection import opened, transaction
+from tracecli.store.engine import left_over, scratchpad, sparing
 from tracecli.store.parts import Split, join, split
 
 # Many small files make each reading slow: so many are merged at once, as long as they are small. They are sorted in
@@ -81,7 +82,7 @@ def write(
     requests = [split(one.request_body) for one in traced]
     responses = [split(one.response_body) for one in traced]
     pieces = [said.get(identifier, ()) for identifier in ids]
-    with parquet.scratchpad(home, threads=1) as connection:
+    with scratchpad(home) as connection, sparing(connection):
         parts = [part for one in (*requests, *responses) for part in one.parts]
         part_ids, written = part_files.write(home, connection, parts)
         names = iter(part_ids)
@@ -155,7 +156,7 @@ def read(home: Home, names: Sequence[str], ids: Sequence[str]) -> dict[str, tupl
     paths = parquet.paths(home.bodies, names)
     if not paths:
         return {}
-    with parquet.scratchpad(home) as connection:
+    with scratchpad(home) as connection:
         found = parquet.fetched(
             connection,
             f"SELECT id::VARCHAR, {_SIDES} FROM {BODIES}"  # noqa: S608 - text of ours only
@@ -212,7 +213,7 @@ def forget(home: Home, ids: Sequence[str]) -> int:
     home.prepare()
     before = _bytes(home)
     try:
-        with parquet.scratchpad(home) as connection:
+        with scratchpad(home) as connection:
             if ids:
                 _forget_bodies(home, connection, ids)
             _note_used(home, connection)
@@ -246,7 +247,7 @@ def _note_used(home: Home, connection: duckdb.DuckDBPyConnection) -> None:
     """Make the tables `used` and `heard` of the parts and the texts that bodies have."""
     with opened(home) as database:
         names = [name for (name,) in database.execute("SELECT name FROM body_file").fetchall()]
-    connection.execute("CREATE TABLE used (id UUID); CREATE TABLE heard (id UUID)")
+    connection.execute("CREATE TEMP TABLE used (id UUID); CREATE TEMP TABLE heard (id UUID)")
     if paths := parquet.paths(home.bodies, names):
         for table, one, other in (
             ("used", "request_parts", "response_parts"),
@@ -269,7 +270,7 @@ def remove_orphans(home: Home) -> int:
     Without a database nothing says what is an orphan: what a database that was moved away named is set aside.
     """
     folders = {home.bodies: "body_file", home.parts: "part_file", home.said: "said_file"}
-    orphans = [path for path in home.scratch.iterdir() if path.suffix in (".parquet", ".spill", ".rows")]
+    orphans = [path for path in home.scratch.iterdir() if path.suffix in (".parquet", ".rows") or left_over(path)]
     try:
         with opened(home) as connection:
             for folder, table in folders.items():

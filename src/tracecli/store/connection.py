@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import random
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ import duckdb
 from tracecli import __version__
 from tracecli.config import Home
 from tracecli.errors import HomeError, NewerDatabase, StoreBusy
+from tracecli.store.engine import DATABASE, Held, engine, quoted, without_pandas
 
 MIGRATIONS = tuple(
     Path(__file__).with_name(f"{name}.sql")
@@ -24,13 +24,6 @@ MIGRATIONS = tuple(
 
 READ_PATIENCE_S = 20.0
 WRITE_PATIENCE_S = 60.0
-# Files of the 1.5 format: bodies of text are compressed, and DuckDB 1.5 and 2.0 both read them.
-_SETTINGS: dict[str, str | bool | int | float | list[str]] = {
-    "storage_compatibility_version": "v1.5.0",
-    "autoinstall_known_extensions": False,
-    "autoload_known_extensions": False,
-    "memory_limit": "1GB",
-}
 
 
 @contextlib.contextmanager
@@ -43,8 +36,8 @@ def opened(home: Home, *, write: bool = False) -> Iterator[duckdb.DuckDBPyConnec
     """
     if not write and not home.database.exists():
         raise FileNotFoundError(home.database)
-    connection = _connect(home, write)
-    try:
+    with contextlib.ExitStack() as stack:
+        connection = stack.enter_context(_database(home, write))
         have = _checked_version(connection, home)
         if write:
             for number, script in enumerate(MIGRATIONS[have:], have + 1):
@@ -52,13 +45,11 @@ def opened(home: Home, *, write: bool = False) -> Iterator[duckdb.DuckDBPyConnec
         elif have == 0:  # ingest is making it this moment
             raise FileNotFoundError(home.database)
         elif have < len(MIGRATIONS):
-            connection.close()
+            stack.close()
             make(home)
-            connection = _connect(home, write)
+            connection = stack.enter_context(_database(home, write))
         with without_pandas():
             yield connection
-    finally:
-        connection.close()
 
 
 def make(home: Home) -> None:
@@ -71,14 +62,16 @@ def attach(connection: duckdb.DuckDBPyConnection, home: Home) -> None:
     """Add the database to another one, as `traces`, for reading alone. Raises as `opened` does."""
     with opened(home):
         pass  # it is there, and of this version
-    name = str(home.database).replace("'", "''")
-    _waited(home, READ_PATIENCE_S, lambda: connection.execute(f"ATTACH '{name}' AS traces (READ_ONLY)"))
+    statement = f"ATTACH '{quoted(home.database)}' AS {DATABASE} (READ_ONLY)"
+    _waited(home, READ_PATIENCE_S, lambda: connection.execute(statement))
 
 
-def _connect(home: Home, write: bool) -> duckdb.DuckDBPyConnection:
-    settings = _SETTINGS | {"temp_directory": str(home.scratch)}
+@contextlib.contextmanager
+def _database(home: Home, write: bool) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection with the database, which was waited for."""
     patience = WRITE_PATIENCE_S if write else READ_PATIENCE_S
-    return _waited(home, patience, lambda: duckdb.connect(str(home.database), read_only=not write, config=settings))
+    with contextlib.ExitStack() as stack:
+        yield _waited(home, patience, lambda: stack.enter_context(engine(home).database(write=write)))
 
 
 def _waited[T](home: Home, patience: float, open_it: Callable[[], T]) -> T:
@@ -86,9 +79,9 @@ def _waited[T](home: Home, patience: float, open_it: Callable[[], T]) -> T:
     while True:
         try:
             return open_it()
-        except duckdb.Error as error:
+        except (duckdb.Error, Held) as error:
             message = str(error)
-            if not _is_locked(message):
+            if not isinstance(error, Held) and not _is_locked(message):
                 raise HomeError(
                     f"cannot open the database {home.database}: {message.splitlines()[0]}",
                     "If it is damaged, move it away; what is still in the spool is loaded into a new one.",
@@ -130,23 +123,6 @@ def _apply(connection: duckdb.DuckDBPyConnection, number: int, script: Path) -> 
         connection.execute(
             "INSERT INTO schema_version VALUES (?, ?, ?)", [number, dt.datetime.now(dt.UTC), __version__]
         )
-
-
-@contextlib.contextmanager
-def without_pandas() -> Iterator[None]:
-    """Say that pandas is not there, while values are handed to DuckDB.
-
-    DuckDB 1.5 tries to import it for every value in a list, and Python looks for a missing module in every folder each
-    time: that was 9 of 10 ms of loading an exchange.
-    """
-    if "pandas" in sys.modules:
-        yield
-        return
-    sys.modules["pandas"] = None  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        sys.modules.pop("pandas", None)
 
 
 @contextlib.contextmanager

@@ -15,8 +15,9 @@ import msgspec
 from tracecli.config import PRIVATE_FILE, Home
 from tracecli.exchange import Exchange, Headers, Row, new_id
 from tracecli.recorded import CostBasis, Recorded
-from tracecli.store import bodies, parquet
+from tracecli.store import bodies
 from tracecli.store.connection import opened, transaction
+from tracecli.store.engine import quoted, sparing
 
 _HEADERS = "STRUCT(name VARCHAR, value VARCHAR)[]"
 _CHUNKS = "STRUCT(bytes BIGINT, ms DOUBLE)[]"
@@ -151,9 +152,8 @@ def _of_exchange(of: Callable[[Exchange], Any]) -> Callable[[Recorded], Any]:
     return lambda recorded: of(recorded.exchange)
 
 
-# More threads take more CPU together, and leave none to the proxy. Once in 120,000 rows DuckDB merges what was added,
-# in as much memory as it may have.
-_SPARING = "SET threads = 1; SET memory_limit = '256MB'"
+# Once in 120,000 rows DuckDB merges what was added, in as much memory as it may have.
+_MEMORY = "256MB"
 
 
 def append(
@@ -170,8 +170,12 @@ def append(
     """
     names = [*_ROW_COLUMNS, *_RECORDED_COLUMNS, *_EXCHANGE_COLUMNS]
     into = ", ".join(f'"{name}"' for name in names)
-    with drafted(home, records, names) as rows, opened(home, write=True) as connection, transaction(connection):
-        connection.execute(_SPARING)
+    with (
+        drafted(home, records, names) as rows,
+        opened(home, write=True) as connection,
+        sparing(connection, _MEMORY),
+        transaction(connection),
+    ):
         if records:
             connection.execute(f"INSERT INTO exchange ({into}) {rows}")
         if written is not None:
@@ -208,7 +212,7 @@ def drafted(home: Home, records: Sequence[Recorded], names: Sequence[str]) -> It
         given = ", ".join(f"{name}: '{_HEX if kind == 'BLOB' else kind}'" for name, kind in kinds.items())
         taken = ", ".join(f'unhex("{name}") AS "{name}"' if kinds[name] == "BLOB" else f'"{name}"' for name in names)
         yield (
-            f"SELECT {taken} FROM read_json('{parquet.quoted(path)}', format = 'newline_delimited',"  # noqa: S608 - text of ours only
+            f"SELECT {taken} FROM read_json('{quoted(path)}', format = 'newline_delimited',"  # noqa: S608 - text of ours only
             f" maximum_object_size = {longest}, columns = {{{given}}})"
         )
     finally:

@@ -26,8 +26,9 @@ import duckdb
 from tracecli.cache.entries import Entries
 from tracecli.config import PRIVATE_FILE, PRIVATE_FOLDER, Home
 from tracecli.errors import HomeError, StoreBusy, TracecliError
-from tracecli.store import bodies, parquet
+from tracecli.store import bodies
 from tracecli.store.connection import READ_PATIENCE_S, make, opened, transaction
+from tracecli.store.engine import Engine, quoted
 
 log = logging.getLogger(__name__)
 
@@ -136,9 +137,9 @@ def _rewrite(home: Home, now: dt.datetime) -> None:
         draft.root.mkdir(mode=PRIVATE_FOLDER)
         make(home)  # what a killed process left in the log gets into the file
         make(draft)
-        with parquet.scratchpad(home) as connection:
+        with contextlib.closing(Engine(home)) as engine, engine.connection() as connection:
             _attach_old(connection, home)
-            connection.execute(f"ATTACH '{_quoted(draft.database)}' AS fresh")
+            connection.execute(f"ATTACH '{quoted(draft.database)}' AS fresh")
             with transaction(connection):
                 _copy(connection, now)
             connection.execute("DETACH fresh")
@@ -160,7 +161,7 @@ def _attach_old(connection: duckdb.DuckDBPyConnection, home: Home) -> None:
     deadline = time.monotonic() + READ_PATIENCE_S
     while True:
         try:
-            connection.execute(f"ATTACH '{_quoted(home.database)}' AS old (READ_ONLY)")
+            connection.execute(f"ATTACH '{quoted(home.database)}' AS old (READ_ONLY)")
             break
         except duckdb.IOException as error:
             if time.monotonic() > deadline:
@@ -179,10 +180,6 @@ def _copy(connection: duckdb.DuckDBPyConnection, now: dt.datetime) -> None:
             f'INSERT INTO fresh."{table}" BY NAME SELECT * FROM old."{table}"{stays}',  # noqa: S608 - text of ours only
             [now] if stays else [],
         )
-
-
-def _quoted(path: Path) -> str:
-    return str(path).replace("'", "''")
 
 
 def _to_disk(path: Path) -> None:

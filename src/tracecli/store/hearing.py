@@ -17,6 +17,7 @@ from tracecli.errors import HomeError
 from tracecli.store import parquet
 from tracecli.store.bodies import BODIES
 from tracecli.store.connection import opened
+from tracecli.store.engine import scratchpad
 
 _FIRST_ROWS = 2_000
 _MOST_ROWS = 200_000
@@ -51,7 +52,7 @@ def heard(home: Home, sought: Sequence[Sought], first: str, last: str) -> Iterat
 
     Raises HomeError if a file that the database names is gone, and what `opened` raises.
     """
-    with parquet.scratchpad(home) as connection:
+    with scratchpad(home) as connection:
         search = _Search(home, connection, sought)
         told: str | None = None
         tries = _TRIES

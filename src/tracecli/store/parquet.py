@@ -5,10 +5,8 @@ A file counts once its table names it, with the ids that it holds. It never chan
 
 from __future__ import annotations
 
-import contextlib
 import os
-import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,7 @@ import msgspec
 from tracecli import files
 from tracecli.config import PRIVATE_FILE, Home
 from tracecli.exchange import new_id
-from tracecli.store.connection import without_pandas
+from tracecli.store.engine import quoted, scratchpad, sparing
 
 type Holds = tuple[str, str, int]
 """The smallest and the largest id of a file, and how many there are."""
@@ -34,29 +32,6 @@ class File:
     max_id: str
     rows: int
     bytes: int
-
-
-@contextlib.contextmanager
-def scratchpad(home: Home, *, threads: int | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A DuckDB of its own, in memory, to write and read files with: nobody waits for it.
-
-    With one thread it takes a quarter less CPU to write, and leaves the other cores to the proxy; None: one for each.
-    """
-    spill = home.scratch / f"{new_id()}.spill"
-    settings: dict[str, Any] = {
-        "autoinstall_known_extensions": False,
-        "memory_limit": "1GB",
-        "temp_directory": str(spill),  # else DuckDB spills content to the working directory
-    }
-    if threads is not None:
-        settings["threads"] = threads
-    connection = duckdb.connect(":memory:", config=settings)
-    try:
-        with without_pandas():
-            yield connection
-    finally:
-        connection.close()
-        shutil.rmtree(spill, ignore_errors=True)
 
 
 def write(
@@ -87,7 +62,7 @@ def write(
 def merge(home: Home, folder: Path, names: Sequence[str], holds: Holds) -> File:
     """Write what files of `folder` hold to one. Columns that not all of them have are NULL."""
     query = "SELECT * FROM read_parquet($1, union_by_name => true) ORDER BY id"
-    with scratchpad(home, threads=1) as connection:
+    with scratchpad(home) as connection, sparing(connection):
         return write(home, folder, connection, query, [paths(folder, names)], holds)
 
 
@@ -149,11 +124,6 @@ def _text(value: str) -> str:
 
 def _private(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_CLOEXEC, PRIVATE_FILE)
-
-
-def quoted(path: Path) -> str:
-    """A path as it stands between quotes in SQL."""
-    return str(path).replace("'", "''")
 
 
 def _to_disk(path: Path) -> int:

@@ -14,6 +14,7 @@ import duckdb
 from tracecli.config import Home
 from tracecli.store import parquet, pools
 from tracecli.store.connection import opened
+from tracecli.store.engine import scratchpad
 
 PARTS = pools.Pool(lambda home: home.parts, "part_file", "part_bytes", content="part", hashes="part")
 
@@ -106,7 +107,7 @@ def read(home: Home, ids: Collection[str]) -> dict[str, bytes]:
     paths = parquet.paths(home.parts, names)
     found: dict[str, bytes] = {}
     if paths:
-        with parquet.scratchpad(home) as connection:
+        with scratchpad(home) as connection:
             found = dict(
                 parquet.fetched(
                     connection,

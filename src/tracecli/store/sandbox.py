@@ -23,11 +23,11 @@ import duckdb
 
 from tracecli.config import Home
 from tracecli.errors import SqlError
-from tracecli.exchange import new_id
 from tracecli.query.errors import did_you_mean
 from tracecli.recorded import Recorded
 from tracecli.store import parquet, views
-from tracecli.store.connection import MIGRATIONS, attach, without_pandas
+from tracecli.store.connection import MIGRATIONS, attach
+from tracecli.store.engine import DATABASE, quoted, spill_folder, without_pandas
 from tracecli.store.selection import Selection
 
 _MEMORY = "400MB"
@@ -99,7 +99,7 @@ class Sandbox:
         connection.execute("DROP TABLE exchanges; DROP TABLE daily_usage")
         try:
             attach(connection, self._home)
-            connection.execute("CREATE VIEW exchange AS FROM traces.exchange")
+            connection.execute(f"CREATE VIEW exchange AS FROM {DATABASE}.exchange")
         except FileNotFoundError:
             for script in MIGRATIONS:
                 connection.execute(script.read_text("utf-8"))
@@ -117,16 +117,16 @@ class Sandbox:
         Raises SqlError if it cannot be run, or takes longer.
         """
         connection = self._connection
-        allowed = f"['{parquet.quoted(into)}']" if into else "[]"
+        allowed = f"['{quoted(into)}']" if into else "[]"
         connection.execute(f"SET allowed_paths = {allowed}")
         connection.execute("SET enable_external_access = false")
         connection.execute("SET lock_configuration = true")
         with _told(timeout_s, running=True), _interrupted(connection, timeout_s), _little_memory():
             connection.execute(f"CREATE TEMP TABLE {_RESULT} AS\n{statement}")
-        connection.execute("DETACH DATABASE IF EXISTS traces")  # whoever prints the rows may take his time
+        connection.execute(f"DETACH DATABASE IF EXISTS {DATABASE}")  # whoever prints the rows may take his time
         if into:
             how = "(FORMAT parquet, COMPRESSION zstd, USE_TMP_FILE false)"  # no other file may be written
-            connection.execute(f"COPY {_RESULT} TO '{parquet.quoted(into)}' {how}")
+            connection.execute(f"COPY {_RESULT} TO '{quoted(into)}' {how}")
         described = connection.execute(f"DESCRIBE {_RESULT}").fetchall()
         columns = [(str(name), str(kind)) for name, kind, *_ in described]
         return Answer(columns, self._rows(columns))
@@ -141,7 +141,7 @@ class Sandbox:
 @contextlib.contextmanager
 def sandbox(home: Home, zone: dt.tzinfo | None = None) -> Iterator[Sandbox]:
     """A sandbox. Days and hours are those of `zone`; None is the system's."""
-    spill = home.scratch / f"{new_id()}.spill"
+    spill = spill_folder(home)
     settings: dict[str, Any] = {
         "autoinstall_known_extensions": False,
         "autoload_known_extensions": False,

@@ -17,7 +17,8 @@ from tracecli.exchange import Row
 from tracecli.query.orders import SORTS
 from tracecli.recorded import Recorded
 from tracecli.store import exchanges
-from tracecli.store.connection import MIGRATIONS, opened, without_pandas
+from tracecli.store.connection import MIGRATIONS, opened
+from tracecli.store.engine import without_pandas
 
 type Condition = tuple[str, list[Any]]
 
