@@ -4,7 +4,8 @@
 
 The store is made up: rows by SQL, with skewed users, models, costs and times; bodies of chats whose history grows turn
 by turn, more than half of the answers streamed. Printed are medians of interleaved rounds: each query in this process
-beside the same SQL in bare DuckDB, whole commands beside Python importing what they need, and words over the bodies.
+beside the same SQL in bare DuckDB, opening one exchange, words over the bodies, whole commands beside Python importing
+what they need, and the most memory that a command had.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from typing import Any
 import duckdb
 
 from tests.support.chats import answered, call
-from tracecli import finding
+from tracecli import browse, finding
 from tracecli.config import Home
 from tracecli.ingest import run
 from tracecli.query import sql, syntax
@@ -51,9 +52,19 @@ GROUPS = (("model",), ("user",), ("day",), ("user", "model"))
 COMMANDS = (
     ("usage", "show"),
     ("usage", "show", "user:user-7 cost:>0.01"),
+    ("usage", "show", "last"),
     ("usage", "stats", "--by", "model"),
+    ("usage", "stats", "--by", "session"),
+    ("usage", "sessions"),
     ("usage", "find", "zzz-nothing", "user:nobody"),
 )
+LARGE = (
+    ("usage", "show", "--limit", "100000", "--format", "jsonl"),
+    ("usage", "show", "--limit", "20000", "--format", "json", "--sort", "cost"),
+    ("usage", "stats", "--by", "hour,session"),
+    ("usage", "report", "--html", os.devnull),
+)
+"""Commands that may take longer, and no more memory."""
 FLOOR = "import duckdb, rich.table, click"
 _ROWS = """
 INSERT INTO exchange BY NAME
@@ -181,12 +192,17 @@ def _connection(home: Home) -> Iterator[duckdb.DuckDBPyConnection]:
         yield connection
 
 
-def command(home: Home, *arguments: str) -> None:
-    """A whole command."""
+def command(home: Home, *arguments: str) -> int:
+    """A whole command; returns the most memory it had, in bytes."""
     environment = {**os.environ, "TRACECLI_HOME": str(home.root)}
-    subprocess.run(
-        [sys.executable, *arguments], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True
+    process = subprocess.Popen(
+        [sys.executable, *arguments], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, process.args)
+    return usage.ru_maxrss * 1024
 
 
 def main() -> None:
@@ -222,9 +238,11 @@ def read(home: Home, rounds: int) -> None:
         beside(
             f"stats --by {','.join(by)}",
             rounds,
-            lambda by=by: finding.statistics(home, EVERYTHING, by, now),  # type: ignore[misc]
+            lambda by=by: finding.first_statistics(home, EVERYTHING, by, now, order="requests", limit=30),  # type: ignore[misc]
             lambda by=by: bare_sums(home, by),  # type: ignore[misc]
         )
+    took = statistics.median(timed(lambda: browse.open_exchange(home, browse.LAST)) for _ in range(rounds))
+    print(f"{'open the last one':60} {took:8.0f} ms")
     for text in ("zzznothing", "OrderedDict"):
         took = statistics.median(timed(lambda text=text: _first(home, text, now)) for _ in range(rounds))  # type: ignore[misc]
         print(f"{'find ' + text + ', the first 20':60} {took:8.0f} ms")
@@ -239,6 +257,9 @@ def read(home: Home, rounds: int) -> None:
     beside(
         "--help", rounds, lambda: command(home, "-m", "tracecli", "--help"), lambda: command(home, "-c", "import click")
     )
+    print(f"\n{'memory of a whole command':60}")
+    for arguments in (*COMMANDS, *LARGE):
+        print(f"{' '.join(arguments):60} {command(home, '-m', 'tracecli', *arguments) / 1e6:8.0f} MB")
 
 
 def _first(home: Home, text: str, now: dt.datetime) -> None:

@@ -149,6 +149,35 @@ def test_every_order_works(home: Home, sort: str) -> None:
         assert sorted(_found(home, "", Sort(sort, descending=descending))) == list("012345")
 
 
+@pytest.mark.parametrize("sort", SORTS)
+@pytest.mark.parametrize("descending", [True, False])
+@pytest.mark.parametrize("text", ["", "france", "user:alice OR france"])
+def test_pages_are_the_list(home: Home, sort: str, descending: bool, text: str) -> None:
+    """Page by page comes what comes at once: of equal rows and of those without a value too."""
+    order = Sort(sort, descending)
+    whole = finding.rows(home, parse(text), NOW, sort=order, limit=10)
+    assert whole
+    for size in (1, 2, 4):
+        pages = list(finding.pages(home, parse(text), NOW, sort=order, limit=10, size=size))
+        assert [len(page) for page in pages[:-1]] == [size] * (len(pages) - 1)
+        assert [row for page in pages for row in page] == whole
+        some = finding.pages(home, parse(text), NOW, sort=order, limit=2, size=size)
+        assert [row for page in some for row in page] == whole[:2]
+
+
+def test_pages_are_of_what_was_there(home: Home, tmp_path: Path) -> None:
+    """What comes while somebody turns the pages moves nothing, and what was in the spool may be stored meanwhile."""
+    own = Home(tmp_path / "home")
+    own.prepare()
+    _spool(own, *EXCHANGES[:4])
+    pages = finding.pages(own, parse(""), NOW, limit=100, size=3)
+    first = next(pages)
+    store_unestimated(own, EXCHANGES[5])
+    assert [row.user for row in first] + [row.user for page in pages for row in page] == [
+        one.exchange.user for one in EXCHANGES[3::-1]
+    ]
+
+
 def test_an_empty_home_has_nothing(tmp_path: Path) -> None:
     """Nothing recorded is an empty list, whatever is asked."""
     home = Home(tmp_path / "home")

@@ -18,6 +18,7 @@ from tracecli.config import Home
 from tracecli.query.orders import GROUPS
 from tracecli.query.syntax import EVERYTHING, parse
 from tracecli.spool import SpoolWriter
+from tracecli.store.statistics import Order
 from tracecli.tables.statistics import bar
 
 
@@ -66,6 +67,28 @@ def test_every_group_adds_up(home: Home, by: str) -> None:
     assert sum(group.requests for group in found) >= 6
     assert sum(group.input_tokens or 0 for group in found) >= 2000
     assert all((group.cost_usd is None) == (group.cost_unknown == group.requests) for group in found)
+
+
+@pytest.mark.parametrize("by", [["user"], ["session"], ["tool", "user"], ["hour", "session"]])
+@pytest.mark.parametrize("order", ["requests", "cost", "errors", "p95", "latest"])
+def test_the_first_groups(home: Home, by: list[str], order: Order) -> None:
+    """They are what they are among all, in the order that was asked for, and the others are counted."""
+    every = {group.key: group for group in finding.statistics(home, EVERYTHING, by, NOW)}
+    shown, number = finding.first_statistics(home, EVERYTHING, by, NOW, order=order, limit=2)
+    assert (len(shown), number) == (min(2, len(every)), len(every))
+    assert [every[group.key] for group in shown] == shown
+    whole, _ = finding.first_statistics(home, EVERYTHING, by, NOW, order=order, limit=100)
+    assert {group.key for group in whole} == every.keys()
+    assert whole[:2] == shown
+    figures: dict[str, list[float]] = {
+        "requests": [group.requests for group in whole],
+        "cost": [float(group.cost_usd or 0) for group in whole],
+        "errors": [group.errors for group in whole],
+        "p95": [group.duration.p95 if group.duration else 0.0 for group in whole],
+    }
+    if order in figures:
+        assert figures[order] == sorted(figures[order], reverse=True)
+    assert finding.first_statistics(home, parse("user:nobody"), by, NOW, order=order, limit=2) == ([], 0)
 
 
 def test_days_are_the_readers(home: Home) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from tracecli import browse, walking
+from tracecli import browse, walking, working
 from tracecli.config import Home
 from tracecli.contents import Looked, Match, expression, look, matches
 from tracecli.exchange import Captured, Opened, Row
@@ -24,11 +24,12 @@ from tracecli.query.syntax import EVERYTHING, Is, Query, Term
 from tracecli.recorded import Recorded
 from tracecli.store.hearing import Sought, heard
 from tracecli.store.selection import Condition, Selection, selection
-from tracecli.store.statistics import Group, grouped
+from tracecli.store.statistics import Group, Groups, Order, first_groups, grouped
 
 _FEW_BYTES = 4_000_000
 """So many bytes of bodies are looked at sooner than texts of others are passed over."""
-_PAGE = 2000
+PAGE = 5000
+"""Rows that are read at once, where there are more."""
 _AT_ONCE = 50
 """Of those that hold the words so many are opened together: the first ones are shown soon."""
 
@@ -52,8 +53,41 @@ def rows(
     `now` and `zone` are what `since:2h` and `since:2026-11-01` mean; None is the system's zone. Raises StoreBusy,
     NewerDatabase or HomeError if the home or its database cannot be read.
     """
+    return next(pages(home, query, now, zone, sort=sort, limit=limit, size=limit), [])
+
+
+def pages(
+    home: Home,
+    query: Query,
+    now: dt.datetime,
+    zone: dt.tzinfo | None = None,
+    *,
+    sort: Sort = LATEST,
+    limit: int,
+    size: int = PAGE,
+) -> Iterator[list[Row]]:
+    """The first exchanges that fit, in this order, page by page, each read in a moment: of what there is at the first.
+
+    Raises as `rows` does.
+    """
+    ids: list[str] | None = None
     with selected(home, query, now, zone, newest=limit if sort == LATEST else None) as (found, condition):
-        return found.rows(condition, sort.by, descending=sort.descending, limit=limit)
+        waiting, fits = found.waiting, condition
+        page = found.page(condition, sort.by, descending=sort.descending, limit=min(limit, size))
+        if len(page.rows) == size < limit and sql.contents(query):  # found once, not for each page
+            ids, fits = found.ids(condition), ("true", [])
+    read = 0
+    while page.rows:
+        yield page.rows
+        read += len(page.rows)
+        working.told(read, None, "requests")
+        limit -= len(page.rows)
+        if limit <= 0 or len(page.rows) < size:
+            return
+        with selection(home, waiting) as found:
+            if ids is not None:
+                found.only(ids)
+            page = found.page(fits, sort.by, descending=sort.descending, limit=min(limit, size), after=page.last)
 
 
 @contextlib.contextmanager
@@ -123,35 +157,12 @@ def search(home: Home, words: Term, query: Query, now: dt.datetime, zone: dt.tzi
                     yield Found(stored.row, places)
 
 
-def pages(
-    home: Home, query: Query, now: dt.datetime, zone: dt.tzinfo | None = None, *, limit: int, size: int = _PAGE
-) -> Iterator[list[Row]]:
-    """The latest exchanges that fit, newest first, page by page, each read in a moment. Raises as `rows` does."""
-    if sql.contents(query):  # found once, not for each page
-        yield rows(home, query, now, zone, limit=limit)
-        return
-    before: str | None = None
-    while limit > 0:
-        with selected(home, query, now, zone) as (found, condition):
-            older = condition if before is None else _older(condition, before)
-            page = found.rows(older, "time", descending=True, limit=min(limit, size))
-        if not page:
-            return
-        yield page
-        limit -= len(page)
-        before = page[-1].id
-
-
-def _older(condition: Condition, before: str) -> Condition:
-    where, parameters = condition
-    return f"({where}) AND exchange.id < ${len(parameters) + 1}::UUID", [*parameters, before]
-
-
 def opened(
     home: Home, query: Query, now: dt.datetime, zone: dt.tzinfo | None = None, *, limit: int
 ) -> Iterator[Opened]:
     """The latest exchanges that fit, with their content, oldest first. Raises as `rows` does."""
-    yield from with_content(home, rows(home, query, now, zone, limit=limit)[::-1])
+    found = rows(home, query, now, zone, limit=limit)[::-1]
+    yield from working.counted(with_content(home, found), len(found), "exchanges")
 
 
 def with_content(home: Home, found: Sequence[Row]) -> Iterator[Opened]:
@@ -247,3 +258,18 @@ def statistics(
     """Sums over what fits, as `store.statistics.grouped` makes them. Raises as `rows` does."""
     with selected(home, query, now, zone) as (found, condition):
         return grouped(found, condition, by, zone)
+
+
+def first_statistics(
+    home: Home,
+    query: Query,
+    by: Sequence[str],
+    now: dt.datetime,
+    zone: dt.tzinfo | None = None,
+    *,
+    order: Order,
+    limit: int,
+) -> Groups:
+    """The first groups of `statistics` in an order. Raises as `rows` does."""
+    with selected(home, query, now, zone) as (found, condition):
+        return first_groups(found, condition, by, zone, order=order, limit=limit)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from tracecli import config, price_file
+from tracecli import config, price_file, working
 from tracecli.config import Home
 from tracecli.exchange import plain_decimal
 from tracecli.pricing import Price
@@ -124,14 +124,18 @@ def reprice(home: Home, since: dt.datetime, *, dry_run: bool = False) -> Changes
 def _batches(home: Home, since: dt.datetime) -> Iterator[list[StoredCost]]:
     """Those that were stored when it began; what ingest adds meanwhile, it prices as we do."""
     after, until = "00000000-0000-0000-0000-000000000000", None
+    done = total = 0
     while True:
         try:
             with opened(home) as connection:
-                until = until or costs.newest(connection, since)
+                if until is None:
+                    until, total = costs.extent(connection, since)
                 batch = costs.costs(connection, since, after, until, BATCH) if until else []
         except FileNotFoundError:
             return
+        working.told(done, total, "exchanges")
         if not batch:
             return
         yield batch
+        done += len(batch)
         after = batch[-1].id

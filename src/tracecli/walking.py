@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from tracecli import working
 from tracecli.config import Home
 from tracecli.errors import HomeError
 from tracecli.exchange import Captured
@@ -29,13 +30,16 @@ def walk(
     the bodies cannot be used.
     """
     after, until = "00000000-0000-0000-0000-000000000000", None
+    done = total = 0
     while True:
         try:
             with opened(home) as connection:
-                until = until or costs.newest(connection, since)
+                if until is None:
+                    until, total = costs.extent(connection, since)
                 sizes = costs.sizes(connection, since, after, until, BATCH) if until else []
         except FileNotFoundError:
             return
+        working.told(done, total, "exchanges")
         if not sizes:
             return
         ids: list[str] = []
@@ -44,6 +48,7 @@ def walk(
             if traced and ids and size > room:
                 break
             after = identifier
+            done += 1
             if traced:
                 ids.append(identifier)
                 room -= size

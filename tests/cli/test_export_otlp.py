@@ -6,6 +6,7 @@ import datetime as dt
 import json
 import re
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -108,7 +109,7 @@ def test_sent_twice(there: Collector) -> None:
 
 def test_pages_and_batches(there: Collector, monkeypatch: pytest.MonkeyPatch) -> None:
     """However it is cut, each that fits is sent once; --limit takes the latest."""
-    monkeypatch.setattr(finding, "_PAGE", 1)
+    monkeypatch.setattr(finding, "pages", partial(finding.pages, size=1))
     monkeypatch.setattr(collector, "_MOST_SPANS", 2)
     assert otlp(there, "user:alice,bob,carol") == 0
     assert [len(request.resource_spans[0].scope_spans[0].spans) for request in there.requests] == [2, 1]

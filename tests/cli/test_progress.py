@@ -16,10 +16,10 @@ from tracecli.config import Home
 # A command that takes its time, as the one a user starts.
 _SLOW = """
 import sys, threading
-from tracecli import finding
+from tracecli import finding, reparse, walking
 from tracecli.cli import main, progress
 progress.AFTER_S = 0.05
-real = finding.rows
+real = finding.selected
 shown = threading.Event()
 update = progress._Watch._update
 def noted(watch):
@@ -31,7 +31,13 @@ def slow(*args, **kwargs):
     if sys.argv[1] == "wait":
         assert shown.wait(20)
     return real(*args, **kwargs)
-finding.rows = slow
+finding.selected = slow
+walk = walking.walk
+def slowly(*args, **kwargs):
+    for batch in walk(*args, **kwargs):
+        assert shown.wait(20)
+        yield batch
+reparse.walk = slowly
 sys.exit(main.run(sys.argv[2:]))
 """
 
@@ -78,6 +84,13 @@ def test_what_takes_long(home: Home) -> None:
     assert "working" in told
     assert told.rpartition("working")[2].count("\x1b[2K") >= 1  # the line is erased after it
     assert '"user": "alice"' in out and "working" not in out and "\x1b" not in out
+
+
+def test_how_much_there_is_to_do(home: Home) -> None:
+    """Where that is known, it shows how much of it is done."""
+    _, told = ran(home, "wait", "reparse", "--since", "2020-01-01")
+    assert "0 of 1 exchanges" in told
+    assert "━" in told
 
 
 def test_without_colours(home: Home) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import sys
 import types
+from collections.abc import Iterator
 from typing import Any
 
 import tracecli
@@ -35,6 +36,13 @@ class FakeBrowse(types.ModuleType):
         self.asked.append((home, limit))
         self.queries.append((query, zone, sort))
         return self.found[:limit]
+
+    def pages(
+        self, home: Home, query: Query, now: dt.datetime, zone: dt.tzinfo | None, *, sort: _Sort, limit: int
+    ) -> Iterator[list[Row]]:
+        """The same, in pages of ten."""
+        found = self.rows(home, query, now, zone, sort=sort, limit=limit)
+        yield from (found[place : place + 10] for place in range(0, len(found), 10))
 
     def open_exchange(self, home: Home, ref: str) -> Opened:
         """The one made-up exchange, by its id or `last`."""

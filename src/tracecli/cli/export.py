@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 import click
 
-from tracecli import config
+from tracecli import config, working
 from tracecli.cli import filters, output, progress
 from tracecli.cli.formats import Form
 from tracecli.errors import ConfigError
@@ -53,18 +53,12 @@ def har(query: tuple[str, ...], limit: int, file: Path | None, zone: str | None,
     from tracecli.exporting import har as archive
 
     now = dt.datetime.now(dt.UTC)
-    pieces = archive.pieces(_counted(finding.opened(config.home(), wanted, now, where, limit=limit)))
+    pieces = archive.pieces(finding.opened(config.home(), wanted, now, where, limit=limit))
     if file is None:
         output.data_lines(pieces)
         return
     with Form("har", file).writing(), drafted(file) as draft, draft.open("w", encoding="ascii") as stream:
         stream.writelines(pieces)
-
-
-def _counted(every: Iterator[Opened]) -> Iterator[Opened]:
-    for number, one in enumerate(every, 1):
-        progress.told(number, None, "exchanges")
-        yield one
 
 
 @command.command("otlp", cls=filters.Asking)
@@ -116,7 +110,7 @@ def otlp(
     now = dt.datetime.now(dt.UTC)
 
     def sent(so_far: Sent) -> None:
-        progress.told(so_far.spans, None, "spans sent")
+        working.told(so_far.spans, None, "spans sent")
         if follow and so_far.refused:
             output.say(_refused(so_far))
 

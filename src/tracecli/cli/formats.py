@@ -59,16 +59,17 @@ class Form:
             output.data_lines(lines)
             return
         with self.writing():
-            from tracecli.files import write_whole
+            from tracecli.files import drafted
 
-            write_whole(self.file, "".join(lines).encode("utf-8", "backslashreplace"))
+            with drafted(self.file) as draft, draft.open("w", encoding="utf-8", errors="backslashreplace") as stream:
+                stream.writelines(lines)
 
     def _lines(self, records: Iterable[Record], names: Sequence[str]) -> Iterator[str]:
         from tracecli.tables import formats
 
         match self.name:
             case "json":
-                yield output.json_text(list(records))
+                yield from formats.json_lines(output.json_text(record) for record in records)
             case "jsonl":
                 yield from (output.json_text(record, indent=None) for record in records)
             case "csv":

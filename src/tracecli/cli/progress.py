@@ -1,6 +1,6 @@
 """That a command is still at work, on standard error: after a second, on a terminal, gone before anything is written.
 
-A command of `WATCHED` is watched from its start. Who knows how far it is says so by `told`.
+A command of `WATCHED` is watched from its start. How far it is says who does the work (`working.told`).
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ import sys
 import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING
+
+from tracecli import working
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -29,6 +31,7 @@ class _Watch:
         self._total: int | None = None
         self._what = ""
         self._arm()
+        working.listen(self.told)
 
     def told(self, done: int, total: int | None, what: str) -> None:
         """So far it is."""
@@ -48,6 +51,7 @@ class _Watch:
             self._stop()
             if self._timer:
                 self._timer.cancel()
+            working.listen(None)
 
     def _arm(self) -> None:
         if self._timer:
@@ -64,9 +68,9 @@ class _Watch:
             if self._shown is not None or threading.current_thread() is not self._timer:
                 return
             console = Console(stderr=True, markup=False, highlight=False)
-            columns = [SpinnerColumn(), TextColumn("{task.description}", markup=False)]
-            bar = [BarColumn()] if self._total else []
-            shown = Progress(*columns, *bar, TimeElapsedColumn(), console=console, transient=True)
+            what = TextColumn("{task.description}", markup=False)
+            columns = [SpinnerColumn(), what, BarColumn(), TimeElapsedColumn()]
+            shown = Progress(*columns, console=console, transient=True)
             self._shown = shown, shown.add_task("working", total=self._total)
             self._update()
             shown.start()
@@ -77,7 +81,7 @@ class _Watch:
         shown, task = self._shown
         if self._done is not None:
             of = f" of {self._total:,}" if self._total else ""
-            shown.update(task, completed=self._done, description=f"{self._done:,}{of} {self._what}")
+            shown.update(task, completed=self._done, total=self._total, description=f"{self._done:,}{of} {self._what}")
 
     def _stop(self) -> None:
         if self._shown is not None:
@@ -95,12 +99,6 @@ def begin(command: str) -> None:
     end()
     if command in WATCHED and sys.stderr is not None and sys.stderr.isatty():
         _watch = _Watch()
-
-
-def told(done: int, total: int | None = None, what: str = "") -> None:
-    """How far the command is; for people alone."""
-    if _watch is not None:
-        _watch.told(done, total, what)
 
 
 def hide() -> None:

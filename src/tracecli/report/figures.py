@@ -61,8 +61,8 @@ def gather(home: Home, query: Query, now: dt.datetime, zone: dt.tzinfo | None = 
             reporting.spread(found, condition, "ttft_ms"),
             reporting.failures(found, condition, _TOP),
             reporting.top_sessions(found, condition, _TOP),
-            found.rows(condition, "duration", descending=True, limit=_TOP),
-            [row for row in found.rows(condition, "cost", descending=True, limit=_TOP) if row.cost_usd],
+            found.page(condition, "duration", descending=True, limit=_TOP).rows,
+            [row for row in found.page(condition, "cost", descending=True, limit=_TOP).rows if row.cost_usd],
         )
 
 

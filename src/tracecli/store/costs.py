@@ -40,10 +40,12 @@ class StoredCost:
     """None: recorded before it was kept."""
 
 
-def newest(connection: duckdb.DuckDBPyConnection, since: dt.datetime) -> str | None:
-    """The newest id of the exchanges that began at `since` or later."""
-    found = connection.execute("SELECT max(id)::VARCHAR FROM exchange WHERE started_at >= $1", [since]).fetchone()
-    return found[0] if found else None
+def extent(connection: duckdb.DuckDBPyConnection, since: dt.datetime) -> tuple[str | None, int]:
+    """The newest id of the exchanges that began at `since` or later, and how many they are."""
+    [(newest, number)] = connection.execute(
+        "SELECT max(id)::VARCHAR, count(*) FROM exchange WHERE started_at >= $1", [since]
+    ).fetchall()
+    return newest, number
 
 
 def costs(

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import duckdb
 
+from tracecli import working
 from tracecli.config import Home
 from tracecli.errors import HomeError
 from tracecli.store import parquet
@@ -99,7 +100,9 @@ class _Search:
         files, texts = self._files(first, last)
         rows = _FIRST_ROWS
         ready: list[Heard] = []
+        total = sum(file.rows for file in files)
         while files:
+            working.told(total - sum(file.rows for file in files), total, "exchanges looked at")
             some: list[_File] = []
             while files and (not some or sum(file.rows for file in some) + files[0].rows <= rows):
                 some.append(files.pop(0))

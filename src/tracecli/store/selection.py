@@ -37,6 +37,20 @@ class Extent(NamedTuple):
     bytes: int
 
 
+class Last(NamedTuple):
+    """The last row of a page: what it was sorted by, and its id."""
+
+    key: Any
+    id: str
+
+
+class Page(NamedTuple):
+    """Rows, and where the next page begins: behind that one."""
+
+    rows: list[Row]
+    last: Last | None
+
+
 class Selection:
     """All exchanges there are this moment. Others wait while it is open: use it for moments."""
 
@@ -47,6 +61,7 @@ class Selection:
         self.connection = connection
         known = exchanges.known(connection, [one.row.id for one in waiting])
         left = [one for one in waiting if one.row.id not in known]
+        self.waiting = waiting
         self.tables = ["exchange"]
         self.filter = "true"
         if left:
@@ -66,13 +81,19 @@ class Selection:
         parts = (f"SELECT * FROM {table} WHERE {self.filter}" for table in self.tables)  # noqa: S608 - text of ours only
         return f"({' UNION ALL BY NAME '.join(parts)}) AS exchange"
 
-    def rows(self, condition: Condition, sort: str, *, descending: bool, limit: int) -> list[Row]:
-        """The first ones in this order; what has no value of it comes last, and of equals the newest first."""
+    def page(self, condition: Condition, sort: str, *, descending: bool, limit: int, after: Last | None = None) -> Page:
+        """The first ones in this order behind `after`.
+
+        What has no value of it comes last, and of equals the newest first.
+        """
         where, parameters = condition
+        key = SORTS[sort]
         direction = "DESC" if descending else "ASC"
-        order = f"ORDER BY {SORTS[sort]} {direction} NULLS LAST, exchange.id DESC LIMIT {int(limit)}"
+        order = f"ORDER BY {key} {direction} NULLS LAST, exchange.id DESC LIMIT {int(limit)}"
         if sort == "time":
             order = f"ORDER BY exchange.id {direction} LIMIT {int(limit)}"
+        if after is not None:
+            where, parameters = _behind(after, condition, sort, descending=descending)
         # Each table by itself, and no more than so many: the database then reads whole rows only of those it lists.
         self.connection.execute(f"SET late_materialization_max_rows = {min(int(limit), _FEW)}")
         parts = [
@@ -80,8 +101,12 @@ class Selection:
             for table in self.tables
         ]
         table = f"({' UNION ALL BY NAME '.join(parts)}) AS exchange"
-        found = self.connection.execute(f"SELECT {exchanges.ROW} FROM {table} {order}", parameters)  # noqa: S608
-        return [exchanges.row_of(values) for values in found.fetchall()]
+        found = self.connection.execute(
+            f"SELECT {exchanges.ROW}, {key} FROM {table} {order}",  # noqa: S608 - text of ours only
+            parameters,
+        ).fetchall()
+        rows = [exchanges.row_of(values[:-1]) for values in found]
+        return Page(rows, Last(found[-1][-1], rows[-1].id) if rows else None)
 
     def extent(self, condition: Condition) -> Extent | None:
         """Of the stored ones that have content; None: there are none."""
@@ -136,6 +161,20 @@ class Selection:
         self.connection.execute("CREATE TEMP TABLE matched (term INTEGER, id UUID)")
         for term, ids in matched:
             self.connection.execute("INSERT INTO matched SELECT $1, unnest($2::UUID[])", [term, list(ids)])
+
+
+def _behind(last: Last, condition: Condition, sort: str, *, descending: bool) -> Condition:
+    """Of what fits a condition, what comes behind a row in the order of `page`."""
+    where, parameters = condition
+    place = len(parameters) + 1
+    older, key, further = f"exchange.id < ${place}::UUID", SORTS[sort], "<" if descending else ">"
+    if sort == "time":
+        return f"({where}) AND exchange.id {further} ${place}::UUID", [*parameters, last.id]
+    if last.key is None:
+        return f"({where}) AND {key} IS NULL AND {older}", [*parameters, last.id]
+    value = f"${place + 1}"
+    behind = f"({key} {further} {value} OR {key} IS NULL OR ({key} = {value} AND {older}))"
+    return f"({where}) AND {behind}", [*parameters, last.id, last.key]
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ import io
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from textwrap import indent
 from typing import Any
 
 from tracecli.tables.visible import line
@@ -19,6 +20,15 @@ type Record = Mapping[str, Any]
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _MARKUP = re.compile(r"([\\`*_{}\[\]()#+!|~<>&])")
+
+
+def json_lines(texts: Iterable[str]) -> Iterator[str]:
+    """A list of JSON, of the texts of what is in it."""
+    between = "[\n"
+    for text in texts:
+        yield f"{between}{indent(text.rstrip('\n'), '  ')}"
+        between = ",\n"
+    yield "[]\n" if between == "[\n" else "\n]\n"
 
 
 def csv_lines(records: Iterable[Record], names: Sequence[str]) -> Iterator[str]:

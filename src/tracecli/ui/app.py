@@ -27,7 +27,7 @@ from tracecli.config import Home
 from tracecli.errors import TracecliError
 from tracecli.exchange import Row
 from tracecli.finding import LATEST, Sort
-from tracecli.query import sql, syntax
+from tracecli.query import syntax
 from tracecli.query.errors import QueryError
 from tracecli.query.syntax import EVERYTHING, Query
 from tracecli.store.sessions import Session
@@ -37,6 +37,7 @@ from tracecli.ui.trimmed import trimmed
 
 PAGE = 200
 _MOST = 1_000_000
+_MOST_GROUPS = 200
 _AHEAD = 50
 """The next page is read when the cursor is so near to the end."""
 _PATIENCE_S = 0.2
@@ -90,13 +91,10 @@ class _List:
 
     def more(self, home: Home, zone: dt.tzinfo | None) -> list[Row]:
         """The next page. Raises as `finding.rows` does."""
-        now = dt.datetime.now(dt.UTC)
-        if self.sort == LATEST and not sql.contents(self.query):
-            if self.pages is None:
-                self.pages = finding.pages(home, self.query, now, zone, limit=_MOST, size=PAGE)
-            return next(self.pages, [])
-        wanted = len(self.rows) + PAGE
-        return finding.rows(home, self.query, now, zone, sort=self.sort, limit=wanted)[len(self.rows) :]
+        if self.pages is None:
+            now = dt.datetime.now(dt.UTC)
+            self.pages = finding.pages(home, self.query, now, zone, sort=self.sort, limit=_MOST, size=PAGE)
+        return next(self.pages, [])
 
 
 class Pane(RichLog):
@@ -180,11 +178,19 @@ class Sums(Opening):
     def _sums(self) -> list[RenderableType]:
         by = _GROUPS[self._place % len(_GROUPS)]
         now = dt.datetime.now(dt.UTC)
-        found = finding.statistics(self._browser.home, self._browser.listed.query, (by,), now, self._browser.zone)
+        found, number = finding.first_statistics(
+            self._browser.home,
+            self._browser.listed.query,
+            (by,),
+            now,
+            self._browser.zone,
+            order="requests",
+            limit=_MOST_GROUPS,
+        )
         title = Text.assemble((f"by {by}", "bold"), ("   " + ", ".join(_GROUPS) + ": b\n", "dim"))
         if not found:
             return [title, Text("No recorded request fits.", "dim")]
-        return [title, *statistics.statistics(found[:200], (by,), left_out=max(0, len(found) - 200))]
+        return [title, *statistics.statistics(found, (by,), left_out=number - len(found))]
 
     def action_next(self) -> None:
         """By the next thing."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Any
+from typing import Any, Literal
 
 import click
 
@@ -48,7 +48,7 @@ def stats(
     form: Form,
     query: tuple[str, ...],
     by: list[str],
-    sort: str | None,
+    sort: Literal["requests", "cost", "errors", "p95"] | None,
     limit: int,
     zone: str | None,
     utc: bool,
@@ -65,28 +65,18 @@ def stats(
     from tracecli import finding
 
     now = dt.datetime.now(dt.UTC)
-    found = finding.statistics(config.home(), wanted, by, now, where)
-    if sort is not None:
-        found.sort(key=_MOST[sort], reverse=True)
-    elif by[0] in TIMES:
-        found = sorted(found, key=lambda group: group.key)[-limit:]
+    order = sort or ("latest" if by[0] in TIMES else "requests")
+    shown, number = finding.first_statistics(config.home(), wanted, by, now, where, order=order, limit=limit)
+    if order == "latest":
+        shown.sort(key=lambda group: [part or "" for part in group.key])
     from tracecli.tables import statistics as tables
 
     if not form.is_table:
-        form.write(tables.as_json(group, by) for group in found[:limit])
-    elif found:
-        shown = found[:limit]
-        output.listing(tables.statistics(shown, by, left_out=len(found) - len(shown)), tables.plain(shown, by))
+        form.write(tables.as_json(group, by) for group in shown)
+    elif shown:
+        output.listing(tables.statistics(shown, by, left_out=number - len(shown)), tables.plain(shown, by))
     else:
         output.say("No recorded request fits.")
-
-
-_MOST: dict[str, Any] = {
-    "requests": lambda group: group.requests,
-    "cost": lambda group: group.cost_usd or 0,
-    "errors": lambda group: group.errors,
-    "p95": lambda group: group.duration.p95 if group.duration else 0.0,
-}
 
 
 @click.command("me")

@@ -25,6 +25,7 @@ Nothing is recorded in {home} yet.
   tracecli demo    shows how it works; no API key needed
   tracecli proxy   starts recording, and prints the two variables that a client needs"""
 
+_LONGEST_TABLE = 10_000
 _REF = re.compile(r"last|(?=.*[0-9]|.{8})[0-9a-f-]{1,36}", re.IGNORECASE)
 _SHORT = {
     "time": "started_at",
@@ -163,12 +164,16 @@ def show(
 
     home = config.home()
     now = dt.datetime.now(dt.UTC)
-    found = finding.rows(home, wanted, now, where, sort=finding.Sort(*sort), limit=limit)
     if not form.is_table:
         names = [name for _, name in columns] if columns else list(Row.__struct_fields__)
-        told = (row.as_json() for row in found)
+        pages = finding.pages(home, wanted, now, where, sort=finding.Sort(*sort), limit=limit)
+        told = (row.as_json() for page in pages for row in page)
         form.write(({name: one[name] for name in names} for one in told), names)
-    elif found:
+        return
+    if limit > _LONGEST_TABLE:
+        raise click.UsageError(f"A table has {_LONGEST_TABLE:,} requests at most: add --format jsonl or csv for more.")
+    found = finding.rows(home, wanted, now, where, sort=finding.Sort(*sort), limit=limit)
+    if found:
         latest = sort == ("time", True)
         with output.layout(width=width, zone=where, pager=config.pager() if pager else None):
             output.rows(found, columns, more=len(found) == limit, latest=latest)
