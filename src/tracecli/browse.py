@@ -6,6 +6,7 @@ seen in both counts once.
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import re
 from collections.abc import Callable, Iterator
@@ -122,10 +123,12 @@ def recorder(home: Home) -> Callable[[Captured], Recorded]:
 
 def _prefix(home: Home, reference: str) -> str:
     if reference == LAST:
-        newest = latest(home, 1)
+        newest = max((one.exchange.id for one in spooled(home)), default="")
+        with contextlib.suppress(FileNotFoundError), opened(home) as connection:
+            newest = max(newest, exchanges.newest(connection) or "")
         if not newest:
             raise ExchangeNotFound("nothing is recorded yet", "Send a request through the proxy first.")
-        return newest[0].id
+        return newest
     if not _PREFIX.fullmatch(reference):
         raise ExchangeNotFound(f"{reference!r} is not an id", "Give an id, the beginning of one, or `last`.")
     return reference

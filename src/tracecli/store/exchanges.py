@@ -245,6 +245,12 @@ def latest(connection: duckdb.DuckDBPyConnection, limit: int) -> list[Row]:
     return [_row(values) for values in found.fetchall()]
 
 
+def newest(connection: duckdb.DuckDBPyConnection) -> str | None:
+    """The id of the newest exchange."""
+    [(identifier,)] = connection.execute("SELECT max(id)::VARCHAR FROM exchange").fetchall()
+    return None if identifier is None else str(identifier)
+
+
 def known(connection: duckdb.DuckDBPyConnection, ids: Sequence[str]) -> set[str]:
     """Which of these ids are stored."""
     if not ids:
