@@ -24,8 +24,10 @@ from tracecli.exchange import new_id
 
 DATABASE = "traces"
 """What the database is called where it is attached."""
-_MEMORY = "320MB"
-"""More makes nothing faster, up to ten million exchanges, and the process is to stay below 500 MB."""
+_MEMORY = "1GB"
+"""A body can be of a hundred megabytes, and takes several times its size."""
+_MODEST = "320MB"
+"""More makes no list faster, up to ten million exchanges, and a process that lists is to stay below 500 MB."""
 _SETTINGS: dict[str, str | bool | int | float | list[str]] = {
     # Files of the 1.5 format: bodies of text are compressed, and DuckDB 1.5 and 2.0 both read them.
     "storage_compatibility_version": "v1.5.0",
@@ -76,7 +78,7 @@ class Engine:
             raise
         except duckdb.OutOfMemoryException as error:
             raise TracecliError(
-                f"this needs more than the {_MEMORY} of memory that it may have", "Ask for less, with --since perhaps."
+                "this needs more memory than it may have", "Ask for less, with --since perhaps."
             ) from error
         finally:
             connection.close()
@@ -155,7 +157,21 @@ def scratchpad(home: Home) -> Iterator[duckdb.DuckDBPyConnection]:
 @contextlib.contextmanager
 def sparing(connection: duckdb.DuckDBPyConnection, memory: str = _MEMORY) -> Iterator[None]:
     """With one thread: it takes a quarter less CPU to write, and leaves the other cores to the proxy."""
-    connection.execute(f"SET threads = 1; SET memory_limit = '{memory}'")
+    with _set(connection, f"SET threads = 1; SET memory_limit = '{memory}'"):
+        yield
+
+
+@contextlib.contextmanager
+def modest(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """With as much memory as a list or sums need."""
+    with _set(connection, f"SET memory_limit = '{_MODEST}'"):
+        yield
+
+
+@contextlib.contextmanager
+def _set(connection: duckdb.DuckDBPyConnection, settings: str) -> Iterator[None]:
+    """With settings of the whole engine, to the end of the block."""
+    connection.execute(settings)
     try:
         yield
     finally:

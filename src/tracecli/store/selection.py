@@ -18,7 +18,7 @@ from tracecli.query.orders import SORTS
 from tracecli.recorded import Recorded
 from tracecli.store import exchanges
 from tracecli.store.connection import MIGRATIONS, opened
-from tracecli.store.engine import without_pandas
+from tracecli.store.engine import modest, without_pandas
 
 type Condition = tuple[str, list[Any]]
 
@@ -183,6 +183,7 @@ def selection(home: Home, waiting: Sequence[Recorded]) -> Iterator[Selection]:
     with contextlib.ExitStack() as stack:
         try:
             connection = stack.enter_context(opened(home))
+            stack.enter_context(modest(connection))
         except FileNotFoundError:
             connection = stack.enter_context(_nothing())
         yield Selection(connection, waiting)
