@@ -4,6 +4,7 @@
 `TRACECLI_POLICIES`  the policy folder (default: `policies/` of the checkout tracecli runs from, else of the home)
 `TRACECLI_HOSTS`     more hosts to intercept, separated by commas, as the option `tracecli_hosts` takes them
 `PAGER`              what shows a long list on a terminal (default `less -R`); empty or `cat`: nothing
+`SUDO_USER`          who became another user with sudo, for the ledger of what was read
 `TIKTOKEN_CACHE_DIR` where tiktoken keeps its vocabularies, for estimates
 """
 
@@ -99,6 +100,11 @@ class Home:
         return self.root / "policy-history.jsonl"
 
     @property
+    def ledger(self) -> Path:
+        """Who read what was recorded, and when; a chain of JSON lines."""
+        return self.root / "ledger.jsonl"
+
+    @property
     def mitmproxy(self) -> Path:
         """The certificate authority and settings of `tracecli proxy`."""
         return self.root / "mitmproxy"
@@ -178,6 +184,11 @@ def otlp() -> Otlp:
         of("HEADERS") or os.environ.get("OTEL_EXPORTER_OTLP_HEADERS", ""),
         os.environ.get("OTEL_SERVICE_NAME") or None,
     )
+
+
+def sudo_user() -> str | None:
+    """Who runs this process as somebody else, as sudo says; None: nobody."""
+    return os.environ.get("SUDO_USER") or None
 
 
 def vocabulary_folder() -> Path | None:
