@@ -96,16 +96,19 @@ FROM (SELECT i, 1764000000000 + i * 3000 AS ms, printf('%012x', ms) AS hex8 FROM
 """
 
 
-def fill(home: Home, rows: int, megabytes: int) -> int:
-    """Make the store; returns how many bytes of bodies there are."""
+def fill(home: Home, rows: int, megabytes: int, users: int = 1, marked: tuple[str, str] = ("", "")) -> int:
+    """Make the store; returns how many bytes of bodies there are.
+
+    Each chat is of another of the users; those of the one who is marked hold the mark.
+    """
     home.prepare()
     make(home)
     with opened(home, write=True) as connection:
         connection.execute(_ROWS, [rows])
-    return _chats(home, megabytes * 1_000_000) if megabytes else 0
+    return _chats(home, megabytes * 1_000_000, users, *marked) if megabytes else 0
 
 
-def _chats(home: Home, wanted: int) -> int:
+def _chats(home: Home, wanted: int, users: int, marked: str, mark: str) -> int:
     """Chats of twelve turns, of the words of Python's library."""
     words = "\n".join(
         path.read_text("utf-8", "replace") for path in sorted(Path(json.__file__).parents[1].glob("*.py"))
@@ -121,18 +124,27 @@ def _chats(home: Home, wanted: int) -> int:
     size = second = 0
     system = said(6000)
     while size < wanted:
+        user = f"user-{second // 12 % users}"
+        more = f" {mark}" if user == marked else ""
         messages = [{"role": "system", "content": system}]
         for _ in range(12):
             second += 1
-            messages.append({"role": "user", "content": said(9000)})
+            messages.append({"role": "user", "content": said(9000) + more})
             stream = chance.random() < 0.6
-            answer = said(3000)
+            answer = said(3000) + more
             request = json.dumps({"model": "gpt-4o-mini", "messages": messages, "stream": stream}).encode()
             response = _streamed(answer) if stream else answered(answer)
             kind = "text/event-stream" if stream else "application/json"
             headers = [("Content-Type", "application/json")]
             spool.append(
-                call(second, request, response, request_headers=headers, response_headers=[("Content-Type", kind)])
+                call(
+                    second,
+                    request,
+                    response,
+                    user=user,
+                    request_headers=headers,
+                    response_headers=[("Content-Type", kind)],
+                )
             )
             messages.append({"role": "assistant", "content": answer})
             size += len(request) + len(response)

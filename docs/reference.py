@@ -65,6 +65,8 @@ COMMANDS = (
     ("retention", "plan"),
     ("retention", "run"),
     ("retention", "apply"),
+    ("retention", "hold"),
+    ("erase",),
     ("doctor",),
 )
 

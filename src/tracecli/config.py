@@ -85,6 +85,11 @@ class Home:
         return self.root / "ingest.log"
 
     @property
+    def erasures(self) -> Path:
+        """Erasures that were asked for, for the process that ingests, and their receipts."""
+        return self.root / "erasures"
+
+    @property
     def cache(self) -> Path:
         """The response cache: an SQLite file."""
         return self.root / "cache.db"

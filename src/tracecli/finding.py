@@ -252,6 +252,12 @@ def _sought(term: Term) -> Sought:
     return Sought(expressions, term.name != "completion", term.name != "prompt")
 
 
+def ids(home: Home, query: Query, now: dt.datetime, zone: dt.tzinfo | None = None) -> list[str]:
+    """All that fit, in no order. Raises as `rows` does."""
+    with selected(home, query, now, zone) as (found, condition):
+        return found.ids(condition)
+
+
 def statistics(
     home: Home, query: Query, by: Sequence[str], now: dt.datetime, zone: dt.tzinfo | None = None
 ) -> list[Group]:

@@ -15,9 +15,10 @@ import fcntl
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 
@@ -181,7 +182,21 @@ class Ingest:
             files.write_whole(self.home.status, msgspec.json.encode(self.status))
 
 
-def run(home: Home, *, once: bool, ended: Callable[[], bool], policies: Path | None = None) -> Status:
+class Chore(Protocol):
+    """Something else to do for the one process that ingests, between two rounds."""
+
+    def step(self, now: dt.datetime) -> bool:
+        """Do what is to be done at `now`, if anything; whether content may have been removed. Never raises."""
+
+
+def run(
+    home: Home,
+    *,
+    once: bool,
+    ended: Callable[[], bool],
+    policies: Path | None = None,
+    chores: Sequence[Chore] = (),
+) -> Status:
     """Ingest until `ended()` and nothing is left, or with `once` until nothing is left.
 
     `policies` is the folder whose prices apply (None: as `config.policy_folder` finds it).
@@ -201,15 +216,16 @@ def run(home: Home, *, once: bool, ended: Callable[[], bool], policies: Path | N
         wait = _POLL_S
         last_chance: float | None = None
         next_merge = time.monotonic() + _MERGE_EVERY_S
-        keeper = expiry.Keeper(home)
+        every_chore = [expiry.Keeper(home), *chores]
         while True:
             over = once or ended()
             try:
                 dealt_with = ingest.round()
                 if time.monotonic() >= next_merge and not bodies.merge_small(home):  # else there may be more of them
                     next_merge = time.monotonic() + _MERGE_EVERY_S
-                if keeper.step(dt.datetime.now(dt.UTC)):
-                    ingest.something_is_gone()
+                for chore in every_chore:
+                    if chore.step(dt.datetime.now(dt.UTC)):
+                        ingest.something_is_gone()
                 wait = _POLL_S
             except NewerDatabase:
                 raise

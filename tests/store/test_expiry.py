@@ -24,7 +24,7 @@ from tracecli.errors import HomeError
 from tracecli.exchange import Captured, new_id
 from tracecli.ingest import run
 from tracecli.spool import SpoolWriter
-from tracecli.store import expiry
+from tracecli.store import expiry, holds, keeping, notes
 from tracecli.store.connection import opened
 
 START = 4_000_000_000_000_000  # ingest removes by the real clock, and finds nothing due
@@ -179,7 +179,7 @@ def dying(steps):
         setattr(pathlib.Path, name, step(getattr(pathlib.Path, name)))
     expiry.transaction, expiry._copy = step(expiry.transaction), step(expiry._copy)
     expiry._to_disk, expiry._attach_old = step(expiry._to_disk), step(expiry._attach_old)
-    bodies.forget, expiry._forget_answers = step(bodies.forget), step(expiry._forget_answers)
+    bodies.forget, expiry.forget_answers = step(bodies.forget), step(expiry.forget_answers)
     expiry.shutil.rmtree = step(shutil.rmtree)
 
 home, now = pathlib.Path(sys.argv[1]), dt.datetime.fromisoformat(sys.argv[2])
@@ -366,3 +366,29 @@ def failing(error: Exception) -> Callable[..., Any]:
         raise error
 
     return fail
+
+
+def test_a_hold_keeps_what_is_over(home: Home) -> None:
+    """By user or by tag, content and record stay until the hold is lifted; the plan says the same."""
+    stored_ = [one("a", 1, 2, user="alice"), one("b", 1, 2, user="bob"), one("c", 1, 2, user="carol")]
+    store(home, *stored_)
+    noted = stored_[1].exchange.id
+    assert notes.tag(home, [noted], ["case"], [], 32)
+    assert holds.place(home, "user", "alice", "a lawsuit", at(0))
+    assert holds.place(home, "tag", "case", "", at(0))
+    assert not holds.place(home, "tag", "case", "again", at(0))
+    assert [(one_.kind, one_.value, one_.exchanges) for one_ in holds.standing(home)] == [
+        ("tag", "case", 1),
+        ("user", "alice", 1),
+    ]
+    assert keeping.due(home, at(3)).content == 1
+    assert keeping.due(home, at(3)).records == 1
+    while expiry.remove_due(home, at(3)) != expiry.Removed():
+        pass
+    assert sorted(row.user for row in browse.latest(home, 9)) == ["alice", "bob"]
+    assert b"content-a" in browse.open_exchange(home, stored_[0].exchange.id).request.body
+    assert holds.lift(home, "user", "alice")
+    assert not holds.lift(home, "user", "alice")
+    while expiry.remove_due(home, at(3)) != expiry.Removed():
+        pass
+    assert [row.user for row in browse.latest(home, 9)] == ["bob"]

@@ -30,7 +30,7 @@ def command(once: bool, home: Path | None, policies: Path | None, until_eof: boo
     The proxy does this by itself, in a process beside it; run it by hand after `tracecli_ingest` was turned off, or to
     load what a killed proxy left behind. Without --once it goes on until Ctrl-C.
     """
-    from tracecli import ingest
+    from tracecli import erasing, ingest
 
     os.umask(0o077)
     os.nice(_NICENESS)
@@ -39,7 +39,8 @@ def command(once: bool, home: Path | None, policies: Path | None, until_eof: boo
     signal.signal(signal.SIGTERM, stopped.by_signal)
     if not once:
         signal.signal(signal.SIGINT, stopped.by_signal)
-    status = ingest.run(config.home(home), once=once, ended=stopped, policies=policies)
+    place = config.home(home)
+    status = ingest.run(place, once=once, ended=stopped, policies=policies, chores=[erasing.Eraser(place)])
     if not until_eof:
         click.echo(f"{status.exchanges} exchanges loaded, {status.quarantined} quarantined", err=True)
 

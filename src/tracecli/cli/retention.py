@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 import msgspec
@@ -141,6 +141,55 @@ def apply(policy: str, yes: bool, as_json: bool) -> None:
         output.listing(tables.applied(found), tables.applied_plain(found))
     if not yes and (found.sooner or found.later):
         output.say("Nothing was written: --yes does it.")
+
+
+@command.command("hold")
+@click.option("--user", metavar="NAME", help="All of this user's.")
+@click.option("--tag", metavar="TAG", help="All that have this tag.")
+@click.option("--reason", default="", metavar="TEXT", help="For people.")
+def hold(user: str | None, tag: str | None, reason: str) -> None:
+    """Keep what there is and what comes, whatever policies say and whoever erases, until it is released."""
+    from tracecli.store import holds
+
+    kind, value = _named(user, tag)
+    new = holds.place(config.home(), kind, value, reason, _now())
+    output.say(f"{'On' if new else 'Already on'} hold: {kind} {value}.")
+
+
+@command.command("release")
+@click.option("--user", metavar="NAME", help="This user's.")
+@click.option("--tag", metavar="TAG", help="What has this tag.")
+def release(user: str | None, tag: str | None) -> None:
+    """End a hold. What is over by then goes as everything does."""
+    from tracecli.store import holds
+
+    kind, value = _named(user, tag)
+    if not holds.lift(config.home(), kind, value):
+        raise ConfigError(f"there is no hold on the {kind} {value}", "`tracecli retention holds` lists all.")
+    output.say(f"Released: {kind} {value}.")
+
+
+@command.command("holds")
+@formats.options(csv=True)
+def list_holds(form: Form) -> None:
+    """List what is on hold."""
+    from tracecli.store import holds
+
+    found = holds.standing(config.home())
+    if not form.is_table:
+        form.write((msgspec.to_builtins(one) for one in found), holds.Hold.__struct_fields__)
+    elif found:
+        from tracecli.tables import retention as tables
+
+        output.listing(tables.holds(found, _now()), tables.holds_plain(found))
+    else:
+        output.say("Nothing is on hold.")
+
+
+def _named(user: str | None, tag: str | None) -> tuple[Literal["user", "tag"], str]:
+    if (user is None) == (tag is None):
+        raise click.UsageError("Say whose or which: --user or --tag.")
+    return ("user", user) if user is not None else ("tag", tag or "")
 
 
 def _terms(loaded: Loaded, policy: str, now: dt.datetime) -> tuple[Terms, dict[str, Terms]]:

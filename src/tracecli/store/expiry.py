@@ -17,9 +17,10 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
@@ -29,6 +30,7 @@ from tracecli.errors import HomeError, StoreBusy, TracecliError
 from tracecli.store import bodies
 from tracecli.store.connection import READ_PATIENCE_S, make, opened, transaction
 from tracecli.store.engine import Engine, quoted
+from tracecli.store.holds import ON_HOLD
 
 log = logging.getLogger(__name__)
 
@@ -40,11 +42,11 @@ REMOVED = "content_removed"
 _HELD = "(traced AND content_removed_at IS NULL)"
 # What goes at the moment $1. `least` passes over NULL. A record stays until its content is gone: it alone says that
 # there is some.
-_CONTENT_GOES = f"({_HELD} AND least(content_until, metadata_until) <= $1)"
-_RECORD_GOES = f"(metadata_until <= $1 AND NOT {_HELD})"
+_CONTENT_GOES = f"({_HELD} AND least(content_until, metadata_until) <= $1 AND NOT {ON_HOLD})"
+_RECORD_GOES = f"(metadata_until <= $1 AND NOT {_HELD} AND NOT {ON_HOLD})"
 _STAYS = {
-    "exchange": f"{_RECORD_GOES} IS NOT TRUE",
-    "cost_change": f"exchange_id NOT IN (SELECT id FROM old.exchange WHERE {_RECORD_GOES})",  # noqa: S608 - ours
+    "exchange": "id NOT IN (SELECT id FROM going)",
+    "cost_change": "exchange_id NOT IN (SELECT id FROM going)",
 }
 """What stays of a table; of others, all."""
 
@@ -84,7 +86,7 @@ def remove_content(home: Home, now: dt.datetime, limit: int = STEP) -> Removed:
     if not found:
         return Removed()
     ids = [identifier for (identifier,) in found]
-    _forget_answers(home, ids)
+    forget_answers(home, ids)
     freed = bodies.forget(home, ids)
     with opened(home, write=True) as connection, transaction(connection):
         connection.execute(
@@ -95,11 +97,15 @@ def remove_content(home: Home, now: dt.datetime, limit: int = STEP) -> Removed:
     return Removed(content=len(ids), bytes=freed)
 
 
-def _forget_answers(home: Home, ids: list[str]) -> None:
-    """The cache gives no answer again whose exchange is gone."""
-    if home.cache.exists():
-        with contextlib.closing(Entries(home.cache, sys.maxsize)) as entries:  # it removes these and evicts nothing
-            entries.purge(exchange_ids=ids)
+def forget_answers(home: Home, ids: Sequence[str], users: Sequence[str] = ()) -> int:
+    """The cache gives no answer again whose exchange is gone, nor one of these users; returns how many went."""
+    if not home.cache.exists():
+        return 0
+    with contextlib.closing(Entries(home.cache, sys.maxsize)) as entries:  # it removes these and evicts nothing
+        gone, _ = entries.purge(exchange_ids=ids)
+        if users:
+            gone += entries.purge(users=users)[0]
+    return gone
 
 
 def remove_records(home: Home, now: dt.datetime) -> int:
@@ -116,8 +122,16 @@ def remove_records(home: Home, now: dt.datetime) -> int:
     except FileNotFoundError:
         return 0
     if records:
-        _rewrite(home, now)
+        _rewrite(home, f"SELECT id FROM exchange WHERE {_RECORD_GOES}", [now])  # noqa: S608 - text of ours only
     return int(records)
+
+
+def write_anew(home: Home, without: Sequence[str] = ()) -> None:
+    """Write the database anew, without the records of these ids and without the bytes of what was deleted or changed.
+
+    Raises HomeError if there is no room for a second one.
+    """
+    _rewrite(home, "SELECT unnest($1::UUID[]) AS id", [list(without)])
 
 
 _DRAFT = "rewrite.spill"  # a name that `bodies.remove_orphans` clears away after a crash
@@ -125,8 +139,8 @@ _DRAFT = "rewrite.spill"  # a name that `bodies.remove_orphans` clears away afte
 _LINGER_S = 0.2
 
 
-def _rewrite(home: Home, now: dt.datetime) -> None:
-    """Put a copy without what goes in the place of the database.
+def _rewrite(home: Home, going: str, parameters: list[Any]) -> None:
+    """Put a copy without the records that a query of the old one finds in the place of the database.
 
     The old file is open for reading until the new one has its name. So others can read, and nobody writes: what is
     copied is what there is.
@@ -141,7 +155,7 @@ def _rewrite(home: Home, now: dt.datetime) -> None:
             _attach_old(connection, home)
             connection.execute(f"ATTACH '{quoted(draft.database)}' AS fresh")
             with transaction(connection):
-                _copy(connection, now)
+                _copy(connection, going, parameters)
             connection.execute("DETACH fresh")
             draft.database.chmod(PRIVATE_FILE)
             _to_disk(draft.database)
@@ -171,14 +185,16 @@ def _attach_old(connection: duckdb.DuckDBPyConnection, home: Home) -> None:
         raise StoreBusy(f"a process was killed while it wrote to {home.database}", "Try again.")
 
 
-def _copy(connection: duckdb.DuckDBPyConnection, now: dt.datetime) -> None:
+def _copy(connection: duckdb.DuckDBPyConnection, going: str, parameters: list[Any]) -> None:
+    connection.execute("USE old")
+    connection.execute(f"CREATE TEMP TABLE going AS {going}", parameters)
+    connection.execute("USE memory")
     tables = connection.execute("SELECT table_name FROM duckdb_tables() WHERE database_name = 'old'").fetchall()
     connection.execute("DELETE FROM fresh.schema_version")
     for (table,) in tables:
         stays = f" WHERE {_STAYS[table]}" if table in _STAYS else ""
         connection.execute(
-            f'INSERT INTO fresh."{table}" BY NAME SELECT * FROM old."{table}"{stays}',  # noqa: S608 - text of ours only
-            [now] if stays else [],
+            f'INSERT INTO fresh."{table}" BY NAME SELECT * FROM old."{table}"{stays}'  # noqa: S608 - text of ours only
         )
 
 

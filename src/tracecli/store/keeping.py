@@ -17,6 +17,7 @@ import msgspec
 
 from tracecli.config import Home
 from tracecli.store.connection import opened, transaction
+from tracecli.store.holds import ON_HOLD
 
 _BATCH = 20_000  # rows that `apply` changes while others wait
 _PAUSE_S = 0.05  # for those who waited
@@ -24,8 +25,8 @@ _PAUSE_S = 0.05  # for those who waited
 _HELD = "(traced AND content_removed_at IS NULL)"
 _BYTES = "request_bytes + response_bytes"
 # What is over at the moment $1. `least` passes over NULL.
-_CONTENT_OVER = f"({_HELD} AND least(content_until, metadata_until) <= $1)"
-_RECORD_OVER = "(metadata_until <= $1)"
+_CONTENT_OVER = f"({_HELD} AND least(content_until, metadata_until) <= $1 AND NOT {ON_HOLD})"
+_RECORD_OVER = f"(metadata_until <= $1 AND NOT {ON_HOLD})"
 
 
 class DueOf(msgspec.Struct, frozen=True, kw_only=True):

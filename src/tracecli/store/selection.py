@@ -156,6 +156,12 @@ class Selection:
         found = self.connection.execute(f"SELECT id::VARCHAR FROM {self.table()} WHERE {where}", parameters)  # noqa: S608
         return [identifier for (identifier,) in found.fetchall()]
 
+    def stored_ids(self, condition: Condition) -> list[str]:
+        """Those that fit and are stored."""
+        where, parameters = condition
+        found = self.connection.execute(f"SELECT id::VARCHAR FROM exchange WHERE {where}", parameters)  # noqa: S608 - ours
+        return [identifier for (identifier,) in found.fetchall()]
+
     def note(self, matched: Iterable[tuple[int, Sequence[str]]]) -> None:
         """Make the table of what was found in contents."""
         self.connection.execute("CREATE TEMP TABLE matched (term INTEGER, id UUID)")

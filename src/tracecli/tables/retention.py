@@ -10,6 +10,7 @@ from rich.text import Text
 
 from tracecli.policy.rules import Retention
 from tracecli.store.expiry import Removed
+from tracecli.store.holds import Hold
 from tracecli.store.keeping import Applied, Due, Holding
 from tracecli.tables import grid, values
 from tracecli.tables.grid import Column, Grid
@@ -151,3 +152,25 @@ def _plain(value: object) -> str | None:
             return value.isoformat(timespec="milliseconds").replace("+00:00", "Z")
         case _:
             return str(value)
+
+
+def holds(found: Sequence[Hold], now: dt.datetime, zone: dt.tzinfo | None = None) -> Iterator[RenderableType]:
+    """A line for each hold."""
+    yield Grid(
+        [Column("hold", floor=10), Column("since"), Column("requests", right=True), Column("reason", floor=10, rank=1)],
+        [
+            [
+                Text(line(f"{one.kind} {one.value}"), "bold"),
+                _moment(one.since, now, zone),
+                Text(values.count(one.exchanges)),
+                Text(line(one.reason)),
+            ]
+            for one in found
+        ],
+    )
+
+
+def holds_plain(found: Sequence[Hold]) -> Iterator[str]:
+    """The same for a pipe."""
+    names = ["kind", "value", "since", "exchanges", "reason"]
+    return grid.plain(names, [[_plain(getattr(one, name)) for name in names] for one in found])

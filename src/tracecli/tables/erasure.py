@@ -1,0 +1,48 @@
+"""The receipt of an erasure: for a terminal, and as lines for a pipe."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.console import RenderableType
+from rich.text import Text
+
+from tracecli.erasing import Receipt
+from tracecli.tables import values
+from tracecli.tables.visible import line
+
+
+def receipt(found: Receipt) -> Iterator[RenderableType]:
+    """A line for each thing it says."""
+    wide = max(len(name) for name, _ in _lines(found))
+    for name, told in _lines(found):
+        yield Text.assemble((f"{name:{wide}}  ", "dim"), told)
+
+
+def plain(found: Receipt) -> Iterator[str]:
+    """The same for a pipe."""
+    return (f"{name}\t{told}" for name, told in _lines(found))
+
+
+def _lines(found: Receipt) -> list[tuple[str, str]]:
+    erased, checked = found.erased, found.checked
+    told = [
+        ("erased", line(found.what) + (", what was said" if found.content_only else "")),
+        ("records", values.count(erased.records)),
+        ("with content", values.count(erased.content)),
+        ("cached answers", values.count(erased.answers)),
+        ("quarantined files", values.count(erased.quarantined)),
+        ("files of content", f"{values.size(max(0, erased.bytes))} smaller"),
+        ("checked", f"{checked.files:,} files, {values.size(checked.bytes)}, for {checked.markers:,} markers"),
+        ("left", "nothing" if found.complete else "; ".join(map(line, checked.found)) or "see below"),
+    ]
+    if found.on_hold:
+        told.append(("on legal hold", f"{found.on_hold:,} requests, which stay"))
+    if found.still_spooled:
+        told.append(("still in the spool", f"{found.still_spooled} segments that somebody writes to: erase again"))
+    told += [
+        ("done at", found.done_at.isoformat(timespec="seconds")),
+        ("ids", found.ids_sha256),
+        ("receipt", found.sha256),
+    ]
+    return told

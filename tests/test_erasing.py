@@ -1,0 +1,270 @@
+"""Erasure: what is erased is in no file any more, all the rest is, and a receipt says so."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.chats import answered, call
+from tests.support.entries import entry
+from tests.support.secrets_in_files import files_with
+from tracecli import browse, erasing, finding, ingest, ledger
+from tracecli.cache.entries import Entries
+from tracecli.cli.main import run
+from tracecli.config import Home
+from tracecli.exchange import Captured
+from tracecli.query import syntax
+from tracecli.query.syntax import EVERYTHING, parse
+from tracecli.spool import SpoolWriter
+from tracecli.store import erasure, holds
+
+_JSON = [("Content-Type", "application/json")]
+_SHARED = "You are a helpful assistant of the harbour office. " * 100
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
+    home = Home(tmp_path / "home")
+    home.prepare()
+    (tmp_path / "policies").mkdir()
+    monkeypatch.setenv("TRACECLI_HOME", str(home.root))
+    monkeypatch.setenv("TRACECLI_POLICIES", str(tmp_path / "policies"))
+    return home
+
+
+def said(second: int, user: str, **changes: object) -> Captured:
+    """A chat of a user with a long text that all have, and a mark of this one in prompt, answer, header and error."""
+    mark = f"mark {user} {second} of the silver lighthouse"
+    messages = [{"role": "system", "content": _SHARED}, {"role": "user", "content": f"{mark} asks. " * 200}]
+    request = json.dumps({"model": "gpt-4o-mini", "messages": messages}).encode()
+    return call(
+        second, request, answered(f"{mark} is told. " * 100), user=user, request_headers=_JSON, response_headers=_JSON,
+        **changes,
+    )  # fmt: skip
+
+
+def spooled(home: Home, *exchanges: Captured) -> None:
+    writer = SpoolWriter(home.spool)
+    assert all(writer.append(one) for one in exchanges)
+    writer.close()
+
+
+def stored(home: Home, *exchanges: Captured) -> None:
+    spooled(home, *exchanges)
+    ingest.run(home, once=True, ended=lambda: True, policies=home.root.parent / "policies")
+
+
+def users(home: Home) -> list[str]:
+    return sorted(row.user for row in browse.latest(home, 100))
+
+
+def erased(home: Home, capsys: pytest.CaptureFixture[str], *args: str, code: int = 0) -> dict[str, object]:
+    """The receipt."""
+    assert run(["erase", *args, "--yes", "--json"]) == code
+    told: dict[str, object] = json.loads(capsys.readouterr().out)
+    return told
+
+
+def test_nothing_of_a_user_is_left(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
+    """In the store, the spool, the cache, the quarantine, comments: nowhere; and others have all that is theirs."""
+    both = [said(n, user) for n in range(5) for user in ("alice", "bob")]
+    stored(home, *both[:6])
+    cached = [
+        entry(key=bytes([n]) * 32, exchange_id=one.exchange.id, user=one.exchange.user) for n, one in enumerate(both)
+    ]
+    entries = Entries(home.cache, 10_000_000)
+    for one in cached:
+        entries.put(one)
+    entries.close()
+    stored(home, *both[6:8])
+    spooled(home, *both[8:])
+    run(["usage", "rate", both[0].exchange.id, "--score", "4", "--comment", "mark alice 0 was kind"])
+    (home.quarantine / "broken-0.bin").write_bytes(b'x{"user":"alice","mark alice 77"')
+    (home.quarantine / "broken-1.bin").write_bytes(b'x{"user":"bob"')
+    before = [browse.open_exchange(home, one.exchange.id) for one in both if one.exchange.user == "bob"]
+    receipt = erased(home, capsys, "--user", "alice")
+    assert receipt["complete"] is True
+    assert receipt["erased"] | {"bytes": 0} == {"records": 5, "content": 5, "answers": 5, "quarantined": 1, "bytes": 0}  # type: ignore[operator]
+    assert users(home) == ["bob"] * 5
+    assert files_with(home.root, "mark alice") == []
+    assert files_with(home.root, _SHARED[:50]) != []
+    ids = [one.exchange.id for one in both if one.exchange.user == "alice"]
+    for identifier in ids:
+        assert set(files_with(home.root, identifier)) <= {"ledger.jsonl"}
+    assert [browse.open_exchange(home, one.row.id) for one in before] == before
+    assert sorted(path.name for path in home.quarantine.iterdir()) == ["broken-1.bin"]
+    assert list(home.erasures.iterdir()) == []
+
+
+def test_the_content_alone(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
+    """The usage record stays, without what a provider or a reader quoted."""
+    one = said(0, "alice", status=400)
+    stored(home, one, said(1, "bob"))
+    run(["usage", "rate", one.exchange.id, "--score", "2", "--comment", "mark alice 0 it said"])
+    cost = [(row.user, row.cost_usd, row.input_tokens) for row in browse.latest(home, 9)]
+    receipt = erased(home, capsys, "--where", "user:alice", "--content-only")
+    assert receipt["complete"] is True
+    assert receipt["what"] == "a query of user"
+    assert [(row.user, row.cost_usd, row.input_tokens) for row in browse.latest(home, 9)] == cost
+    assert files_with(home.root, "mark alice") == []
+    found = browse.open_exchange(home, one.exchange.id)
+    assert erasure.ERASED in found.row.flags
+    assert found.row.error is None
+    assert [one.row.user for one in finding.search(home, syntax.words("mark bob"), EVERYTHING, _now())] == ["bob"]
+    erased(home, capsys, "--where", "user:alice", "--content-only")  # again: nothing more to do
+    assert browse.open_exchange(home, found.row.id).row.flags.count(erasure.ERASED) == 1
+
+
+def _now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC)
+
+
+def test_one_and_what_holds_words(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
+    """By the beginning of an id, and by what was said; the receipt does not say what that was."""
+    ones = [said(n, "alice") for n in range(4)]
+    stored(home, *ones)
+    erased(home, capsys, "--id", ones[2].exchange.id[:18])
+    assert files_with(home.root, "mark alice 2") == []
+    receipt = erased(home, capsys, "--where", 'prompt:"mark alice 3 of"')
+    assert receipt["what"] == "a query of prompt"
+    assert files_with(home.root, "mark alice 3") == []
+    assert len(browse.latest(home, 9)) == 2
+    last = list(ledger.entries(home))[-1]
+    assert last.event == "erase"
+    assert str(receipt["sha256"]) in json.dumps(last.as_json())
+    assert ledger.verify(home).problem is None
+
+
+def test_a_hold_keeps_what_it_names(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
+    one = said(1, "alice")
+    stored(home, said(0, "alice"), one)
+    run(["usage", "tag", one.exchange.id, "--add", "case-7"])
+    holds.place(home, "tag", "case-7", "a lawsuit", _now())
+    receipt = erased(home, capsys, "--user", "alice")
+    assert receipt["on_hold"] == 1
+    assert users(home) == ["alice"]
+    assert files_with(home.root, "mark alice 0") == []
+    assert holds.lift(home, "tag", "case-7")
+    erased(home, capsys, "--user", "alice")
+    assert files_with(home.root, "mark alice") == []
+
+
+def test_while_ingest_runs(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
+    """The ingest that runs does it; what comes meanwhile is recorded, and readers find all the rest at any time."""
+    stored(home, *(said(n, user) for n in range(3) for user in ("alice", "bob")))
+    loader = subprocess.Popen(
+        [sys.executable, "-m", "tracecli", "ingest", "--until-eof"], stdin=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
+    reader = subprocess.Popen(
+        [sys.executable, "-c", _READER, str(home.root)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    with loader, reader:
+        assert reader.stdout is not None
+        reader.stdout.readline()
+        spooled(home, said(10, "alice"), said(11, "carol"))
+        receipt = erased(home, capsys, "--user", "alice")
+        assert receipt["erased"]["records"] == 4  # type: ignore[index]
+        spooled(home, said(12, "alice"))
+        assert reader.stdin is not None
+        reader.stdin.close()
+        assert reader.wait() == 0
+    assert loader.returncode == 0
+    assert users(home) == ["alice", "bob", "bob", "bob", "carol"]
+    assert files_with(home.root, "mark alice 0") == []
+
+
+_READER = """
+import sys, select
+from pathlib import Path
+from tracecli import browse
+from tracecli.config import Home
+home = Home(Path(sys.argv[1]))
+bobs = [row.id for row in browse.latest(home, 99) if row.user == "bob"]
+while not select.select([0], [], [], 0)[0]:
+    for one in bobs:
+        assert b"mark bob" in browse.open_exchange(home, one).request.body
+    print("read", flush=True) if one else None
+"""
+
+
+@pytest.mark.parametrize("step", range(8))
+def test_killed_anywhere(home: Home, capsys: pytest.CaptureFixture[str], step: int) -> None:
+    """The next ingest goes on with it, whatever was done by then."""
+    stored(home, *(said(n, user) for n in range(3) for user in ("alice", "bob")))
+    identifier = erasing.ask(home, parse('"mark alice"'), "words", [], content_only=False)
+    killed = subprocess.run([sys.executable, "-c", _KILLED, str(home.root), str(step)], check=False)
+    assert killed.returncode in (-signal.SIGKILL, 0)
+    receipt = erasing.carried_out(home, identifier, home.root.parent / "policies")
+    assert receipt.complete
+    assert users(home) == ["bob"] * 3
+    assert files_with(home.root, "mark alice") == []
+
+
+_KILLED = """
+import os, signal, sys
+from pathlib import Path
+from tracecli import erasing, ingest
+from tracecli.config import Home
+from tracecli.store import bodies, erasure, expiry, parquet, pools
+left = int(sys.argv[2])
+def step(of):
+    def deadly(*args, **named):
+        global left
+        left -= 1
+        if left < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return of(*args, **named)
+    return deadly
+for module, name in (
+    (erasing, "_write"), (erasure, "erase"), (erasure, "check"), (bodies, "forget"), (expiry, "write_anew"),
+    (expiry, "_copy"), (bodies, "_replace"), (pools, "sweep"),
+):
+    setattr(module, name, step(getattr(module, name)))
+home = Home(Path(sys.argv[1]))
+ingest.run(home, once=True, ended=lambda: True, policies=home.root.parent / "policies", chores=[erasing.Eraser(home)])
+"""
+
+
+def test_what_is_left_is_told(home: Home, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A copy that somebody made in the home is found, by its name, and the exit code says so."""
+    stored(home, said(0, "alice"), said(1, "bob"))
+    (home.root / "notes.txt").write_text("he asked: mark alice 0 of the silver lighthouse asks. mark alice 0 of")
+    receipt = erased(home, capsys, "--user", "alice", code=7)
+    assert receipt["complete"] is False
+    assert "notes.txt" in str(receipt["checked"])
+    assert "silver" not in str(receipt)
+
+
+@pytest.mark.parametrize("args", [[], ["--user", "a", "--where", "user:b"], ["--where", "user:"], ["--user", "a"]])
+def test_bad_command_lines(home: Home, args: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing to go by, two things, a mistake in the query, nobody to ask."""
+    stored(home, said(0, "a"))
+    assert run(["erase", *args]) in (2, 3)
+    assert capsys.readouterr().err.count("tracecli:") == 1
+    assert users(home) == ["a"]
+
+
+def test_an_empty_query_is_no_choice(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
+    stored(home, said(0, "a"))
+    assert run(["erase", "--where", " ", "--yes"]) == 3
+    assert users(home) == ["a"]
+    assert run(["erase", "--id", "0198", "--yes"]) == 4
+
+
+def test_files_are_private(home: Home) -> None:
+    """Whatever the umask."""
+    stored(home, said(0, "a"))
+    before = os.umask(0)
+    try:
+        identifier = erasing.ask(home, parse("user:a"), "user a", ["a"], content_only=False)
+    finally:
+        os.umask(before)
+    assert home.erasures.stat().st_mode & 0o777 == 0o700
+    assert (home.erasures / f"{identifier}.json").stat().st_mode & 0o777 == 0o600
