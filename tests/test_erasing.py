@@ -41,7 +41,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
 
 def said(second: int, user: str, **changes: object) -> Captured:
     """A chat of a user with a long text that all have, and a mark of this one in prompt, answer, header and error."""
-    mark = f"mark {user} {second} of the silver lighthouse"
+    mark = f'mark {user} {second} of the silver lighthouse \\ "quoted" é'
     messages = [{"role": "system", "content": _SHARED}, {"role": "user", "content": f"{mark} asks. " * 200}]
     request = json.dumps({"model": "gpt-4o-mini", "messages": messages}).encode()
     return call(

@@ -141,11 +141,12 @@ class Eraser:
                     (self.home.erasures / f"{identifier}.json").unlink(missing_ok=True)
             except FileNotFoundError:  # its receipt was taken this moment
                 continue
-            except (TracecliError, OSError, msgspec.DecodeError) as error:
+            except (TracecliError, OSError) as error:
                 log.warning("erasure %s failed and is tried again: %s", identifier, str(error).partition("\n")[0])
-                self._note_failure(identifier, error)
-            except Exception:
+                self._note_failure(identifier, str(error).partition("\n")[0])
+            except Exception as error:
                 log.exception("erasure %s failed and is tried again", identifier)
+                self._note_failure(identifier, f"{type(error).__name__}, which is a bug in tracecli")
         return worked
 
     def _is_loaded(self, asked: Erasure, now: dt.datetime) -> bool:
@@ -213,10 +214,10 @@ class Eraser:
         _write(home, done)
         log.info("erasure %s: %d exchanges", asked.id, len(asked.ids))
 
-    def _note_failure(self, identifier: str, error: Exception) -> None:
+    def _note_failure(self, identifier: str, error: str) -> None:
         with contextlib.suppress(OSError, msgspec.DecodeError):
             asked = _read(self.home, identifier)
-            asked.error = str(error).partition("\n")[0]
+            asked.error = error
             _write(self.home, asked)
 
 

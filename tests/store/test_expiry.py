@@ -38,7 +38,9 @@ def at(hours: float) -> dt.datetime:
 
 def one(name: str, content_h: float | None = None, metadata_h: float | None = None, user: str = "") -> Captured:
     """An exchange that is kept for so many hours, marked in content and in its record."""
-    request = json.dumps({"model": "m", "messages": [{"role": "user", "content": f"content-{name} " * 200}]}).encode()
+    request = json.dumps(
+        {"model": "m", "messages": [{"role": "user", "content": f"content-{name} \\ é" * 200}]}
+    ).encode()
     return captured(
         request,
         b'{"choices": []}',

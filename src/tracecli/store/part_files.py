@@ -16,7 +16,7 @@ from tracecli.store import parquet, pools
 from tracecli.store.connection import opened
 from tracecli.store.engine import scratchpad
 
-PARTS = pools.Pool(lambda home: home.parts, "part_file", "part_bytes", content="part", hashes="part")
+PARTS = pools.Pool(lambda home: home.parts, "part_file", "part_bytes", size="octet_length(part)", hashes="part")
 
 # What `_hex` gives.
 _HASHES = """unhex(unnest(from_json($1, '["VARCHAR"]')))"""

@@ -35,8 +35,8 @@ class Pool:
     table: str
     plain_bytes: str
     """The column of the bytes before compression."""
-    content: str
-    """The column of the files that these are of."""
+    size: str
+    """SQL of those of one row of a file."""
     hashes: str | None = None
     """The table of what is stored, by hash."""
 
@@ -152,7 +152,7 @@ def sweep(home: Home, pool: Pool, connection: duckdb.DuckDBPyConnection, used: s
 
 def _plain_bytes(connection: duckdb.DuckDBPyConnection, pool: Pool, path: Path) -> int:
     [(size,)] = connection.execute(
-        f"SELECT sum(octet_length({pool.content}::BLOB)) FROM read_parquet($1)",  # noqa: S608 - ours
+        f"SELECT sum({pool.size}) FROM read_parquet($1)",  # noqa: S608 - ours
         [str(path)],
     ).fetchall()
     return int(size)

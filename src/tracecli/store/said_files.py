@@ -22,7 +22,7 @@ from tracecli.config import Home
 from tracecli.contents import Piece
 from tracecli.store import parquet, pools
 
-SAID = pools.Pool(lambda home: home.said, "said_file", "text_bytes", content="text")
+SAID = pools.Pool(lambda home: home.said, "said_file", "text_bytes", size="strlen(text)")
 NOT_UNDERSTOOD = -1
 
 _GIVEN = """
