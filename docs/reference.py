@@ -66,6 +66,7 @@ COMMANDS = (
     ("retention", "run"),
     ("retention", "apply"),
     ("retention", "hold"),
+    ("redact", "test"),
     ("erase",),
     ("doctor",),
 )

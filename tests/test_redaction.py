@@ -16,7 +16,8 @@ from tests.support.secrets_in_files import files_with
 from tracecli import browse
 from tracecli.config import Home
 from tracecli.ingest import run
-from tracecli.redaction import Rules, redact, rules
+from tracecli.policy.rules import Redaction
+from tracecli.redaction import Rules, may_hold_secret, redact, rules
 from tracecli.spool import SpoolWriter
 
 ALL = ["email", "phone", "payment_card", "iban", "ip_address", "national_id", "secrets"]
@@ -152,3 +153,111 @@ def test_nothing_reaches_the_store(tmp_path: Path) -> None:
     assert b"[REDACTED:email]" in opened.request.body
     assert "[REDACTED:email]" in said(opened.response.body)
     assert files_with(home.root, "bob@example.org") == []
+
+
+SECRETS = [value for kind, value in EVERY if kind == "secrets"] + [
+    "MISTRAL_API_KEY=" + "a1B2c3D4" * 4,
+    'AZURE_OPENAI_KEY: "0123456789abcdef0123456789abcdef"',
+    "Authorization: Bearer " + "q9W8" * 8,
+    "glpat-" + "x1Y2" * 6,
+    "npm_" + "aB3d" * 9,
+    "dapi" + "0123456789abcdef" * 2,
+]
+IDS = {
+    "national_id": [
+        "AB 12 34 56 C",
+        "12345678Z",
+        "X1234567L",
+        "1 85 05 78 006 084 91",
+        "RSSMRA85T10A562S",
+        "529.982.247-25",
+    ],
+    "ip_address": ["2001:db8::ff00:42:8329", "fe80:0:0:0:202:b3ff:fe1e:8329"],
+}  # fmt: skip
+_PARTS = [*SECRETS, *INNOCENT, " ", "\n", '"', "KEY", "=", "é", "://", "sk-", "x" * 30]
+
+
+@pytest.mark.parametrize("value", SECRETS)
+def test_secrets_are_seen_at_a_glance(value: str) -> None:
+    """In JSON, escaped, compressed, and in the pieces of a stream: else nobody would look."""
+    body = chat(f"See {value} here")
+    assert may_hold_secret(body)
+    assert may_hold_secret(gzip.compress(body), "gzip")
+    assert may_hold_secret(body.replace(b"-", b"\\u002d").replace(b"_", b"\\u005F"))
+    pieces = [f"See {value} here"[place : place + 3] for place in range(0, len(value) + 9, 3)]
+    assert may_hold_secret(stream(pieces))
+    assert b"REDACTED:secrets" in (redact(body, None, rules(["secrets"], {})).body or b"")
+
+
+@given(
+    st.lists(
+        st.sampled_from([*SECRETS, *INNOCENT, " ", "\n", '"', "KEY", "=", "é", "://", "sk-", "x" * 30]), max_size=6
+    )
+)
+def test_no_glance_misses_what_a_look_finds(parts: list[str]) -> None:
+    body = chat("".join(parts))
+    found = redact(body, None, rules(["secrets"], {}))
+    assert may_hold_secret(body) or not found.changed
+
+
+def test_what_only_looks_like_a_secret() -> None:
+    """Names of environment variables, counts, ids, prose: left alone."""
+    for text in (
+        "input_tokens: 1234567890123456", "MAX_TOKEN=10000000000000000", "CACHE_KEY=user_profile_v2_abcdefg",
+        "set OPENAI_API_KEY first", "a bearer of good news, everybody", "https://user@example.org/path",
+        "risk-free-and-more", *INNOCENT,
+    ):  # fmt: skip
+        body = chat(f"See {text} there")
+        assert redact(body, None, rules(["secrets"], {})).body is body, text
+
+
+@pytest.mark.parametrize(("kind", "value"), [(kind, value) for kind, values in IDS.items() for value in values])
+def test_ids_of_several_countries(every: Rules, kind: str, value: str) -> None:
+    assert redact(chat(f"It is {value}."), None, every).found == {kind: 1}
+
+
+@pytest.mark.parametrize("wrong", ["12345678A", "1 85 05 78 006 084 92", "529.982.247-26", "12:34:56", "a::b::c"])
+def test_wrong_check_digits(every: Rules, wrong: str) -> None:
+    body = chat(f"It is {wrong}.")
+    assert redact(body, None, every).body is body
+
+
+def test_words() -> None:
+    """Whole words, in any case, also where they begin or end with other letters than those of ASCII."""
+    by = rules([], Redaction(words=["Anna-Lena Müller", "Élodie", "x.y (z)", "Ann"]).expressions)
+    text = "ANNA-LENA MÜLLER met élodie, x.y (z) and Ann in Annecy."
+    assert redact(chat(text), None, by).body == chat(
+        "[REDACTED:name] met [REDACTED:name], [REDACTED:name] and [REDACTED:name] in Annecy."
+    )
+
+
+def test_where_something_was(every: Rules) -> None:
+    """The places of what was taken out are told, as people write them."""
+    body = json.dumps({"messages": [{"content": "x"}, {"content": [{"text": "a@example.org and 8.8.8.8"}]}]}).encode()
+    paths = ["messages[1].content[0].text: email", "messages[1].content[0].text: ip_address"]
+    assert redact(body, None, every).paths == paths
+    assert redact(b"mail a@example.org", None, every).paths == ["email"]
+    assert redact(stream(["a@exam", "ple.org"]), None, every).paths == ["choices[0].delta.content: email"]
+
+
+def test_secrets_go_whatever_the_policy_says(tmp_path: Path) -> None:
+    """No policy names them: in no file, in no list; what has none is byte for byte what it was."""
+    home = Home(tmp_path / "home")
+    home.prepare()
+    key = "sk-proj-" + "a1B2" * 10
+    spool = SpoolWriter(home.spool)
+    about: dict[str, Any] = {"status": 200, "chunks": []}
+    spool.append(captured(chat(f"my key is {key}"), stream([key[:9], key[9:20], key[20:]]), **about))
+    plain = captured(chat("no key, but bob@example.org"), stream(["none"]), **about)
+    spool.append(plain)
+    spool.close()
+    run(home, once=True, ended=lambda: True)
+    assert files_with(home.root, key) == []
+    assert browse.find(home, plain.exchange.id)[1].request_body == plain.request_body
+    [row] = [row for row in browse.latest(home, 9) if row.id != plain.exchange.id]
+    assert "redacted" in row.flags
+    recorded, _ = browse.find(home, row.id)
+    assert recorded.exchange.redactions == [
+        "request messages[0].content: secrets",
+        "response choices[0].delta.content: secrets",
+    ]

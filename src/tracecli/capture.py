@@ -576,7 +576,7 @@ class Capture:
             cache_origin=origin.exchange_id if origin else None,
             cache_origin_ms=origin.duration_ms if origin else None,
             redact_kinds=[*settings.redaction.kinds],
-            redact_patterns=settings.redaction.patterns,
+            redact_patterns=settings.redaction.expressions,
             content_until_us=self._until(settings.retention.content_s),
             metadata_until_us=self._until(settings.retention.metadata_s),
         )

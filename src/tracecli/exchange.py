@@ -183,6 +183,8 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What the client says of it, by a header of ours."""
     marks: list[str] = []
     """What was done to it since: `redacted`, `content_withheld`."""
+    redactions: list[str] = []
+    """Where something was taken out, and what: `request messages[0].content: email`."""
     content_until_us: int | None = None
     metadata_until_us: int | None = None
     """Unix microseconds until which content and record are kept; None is for ever."""

@@ -14,6 +14,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Protocol
 
 import re2  # type: ignore[import-untyped]
@@ -21,6 +22,9 @@ import re2  # type: ignore[import-untyped]
 from tracecli.wire.encodings import decode
 
 MAX_TEXT = 64 << 20
+MAX_PATHS = 100
+ALWAYS = "secrets"
+"""The kind that is taken out whatever a policy says."""
 
 # Each is matched in linear time: bounded repeats, no two that can take the same text.
 KINDS = {
@@ -33,14 +37,25 @@ KINDS = {
     "payment_card": r"\b[3-6][0-9]{3}(?:[ -]?[0-9]{2,6}){2,4}\b",
     # https://www.swift.com/resource/iban-registry-pdf
     "iban": r"\b[A-Z]{2}[0-9]{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b",
-    "ip_address": r"\b(?:(?:25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])\.){3}(?:25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])\b",
-    # https://www.ssa.gov/employer/randomization.html
-    "national_id": r"\b[0-8][0-9]{2}-[0-9]{2}-[0-9]{4}\b",
+    "ip_address": r"\b(?:(?:25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])\.){3}(?:25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])\b"
+    # RFC 4291, with at least three groups
+    r"|\b(?:[0-9A-Fa-f]{1,4}:){7}[0-9A-Fa-f]{1,4}\b|\b(?:[0-9A-Fa-f]{1,4}:){2,6}(?::[0-9A-Fa-f]{1,4}){1,5}\b",
+    # https://www.ssa.gov/employer/randomization.html; of the UK (national insurance), Spain (DNI, NIE), France (NIR),
+    # Italy (codice fiscale) and Brazil (CPF), with their check digits where they have any
+    "national_id": r"\b[0-8][0-9]{2}-[0-9]{2}-[0-9]{4}\b|\b[A-CEGHJ-PR-TW-Z]{2} ?[0-9]{2} ?[0-9]{2} ?[0-9]{2} ?[A-D]\b"
+    r"|\b[0-9XYZ][0-9]{7}-?[A-HJ-NP-TV-Z]\b"
+    r"|\b[12] ?[0-9]{2} ?[01][0-9] ?(?:[0-9]{2}|2[AB]) ?[0-9]{3} ?[0-9]{3} ?[0-9]{2}\b"
+    r"|\b[A-Z]{6}[0-9]{2}[A-EHLMPRST][0-9]{2}[A-Z][0-9]{3}[A-Z]\b|\b[0-9]{3}\.[0-9]{3}\.[0-9]{3}-[0-9]{2}\b",
     # Keys as their providers write them; tokens of JSON (RFC 7519); private keys (RFC 7468); passwords in URLs
     "secrets": r"\bsk-(?:proj-|ant-|or-v1-|svcacct-)?[A-Za-z0-9_-]{20,200}|\bAIza[A-Za-z0-9_-]{35}"
     r"|\b(?:AKIA|ASIA)[A-Z0-9]{16}\b|\bgsk_[A-Za-z0-9]{40,80}|\bxai-[A-Za-z0-9]{40,120}|\bhf_[A-Za-z0-9]{30,60}"
     r"|\bgh[pousr]_[A-Za-z0-9]{36,255}|\bgithub_pat_[A-Za-z0-9_]{40,255}|\bxox[abeoprs]-[A-Za-z0-9-]{10,250}"
-    r"|\b[rs]k_live_[A-Za-z0-9]{20,120}|\bpplx-[A-Za-z0-9]{40,60}"
+    r"|\b[rs]k_live_[A-Za-z0-9]{20,120}|\bpplx-[A-Za-z0-9]{40,60}|\br8_[A-Za-z0-9]{30,50}|\bfw_[A-Za-z0-9]{20,50}"
+    r"|\bnpm_[A-Za-z0-9]{36}\b|\bglpat-[A-Za-z0-9_-]{20,60}|\bya29\.[A-Za-z0-9_-]{20,500}|\bdapi[a-f0-9]{32}\b"
+    r"|\bSG\.[A-Za-z0-9_-]{16,32}\.[A-Za-z0-9_-]{16,64}|\bnvapi-[A-Za-z0-9_-]{40,100}|\bsk-lf-[a-f0-9-]{36}"
+    # Keys without a form of their own: what is assigned to a name that says so, as in .env
+    r"|\b[A-Z][A-Z0-9_]{0,60}(?:KEY|TOKEN|SECRET|PASSWORD)[\"']? ?[=:] ?[\"']?[A-Za-z0-9_+/.-]{16,200}"
+    r"|\b[Bb]earer [A-Za-z0-9_.+/=-]{20,1000}"
     r"|\beyJ[A-Za-z0-9_-]{10,1000}\.eyJ[A-Za-z0-9_-]{10,1000}\.[A-Za-z0-9_-]{10,1000}"
     r"|-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----[A-Za-z0-9+/=\s]{1,1000}(?:-----END [A-Z ]{0,30}PRIVATE KEY-----)?"
     r"|\b[a-z][a-z0-9+.-]{1,20}://[^\s:/@\"]{1,100}:[^\s/@\"]{1,200}@[A-Za-z0-9.-]{1,253}",
@@ -77,6 +92,8 @@ class Redacted:
     body: bytes | None
     changed: bool = False
     found: Counter[str] = field(default_factory=Counter)
+    paths: list[str] = field(default_factory=list)
+    """Where, as `messages[0].content: email`; of plain text only what. The first hundred."""
 
 
 def rules(kinds: Sequence[str], patterns: Mapping[str, str]) -> Rules:
@@ -115,10 +132,11 @@ def redact(body: bytes, content_encoding: str | None, by: Rules) -> Redacted:
     except UnicodeDecodeError:
         return Redacted(None)
     found: Counter[str] = Counter()
-    changed = _json(text, by, found) if _STARTS.match(text) else _whole(text, by, found)
+    paths: list[str] = []
+    changed = _json(text, by, found, paths) if _STARTS.match(text) else _whole(text, by, found)
     if not found:
         return Redacted(body)
-    return Redacted(changed.encode("utf-8", "surrogatepass"), True, found)
+    return Redacted(changed.encode("utf-8", "surrogatepass"), True, found, paths[:MAX_PATHS] or sorted(found))
 
 
 # What JSON, server-sent events and JSON text sequences begin with.
@@ -162,7 +180,93 @@ def _mod_97(text: str) -> bool:
     return int("".join(str(int(letter, 36)) for letter in bare[4:] + bare[:4])) % 97 == 1
 
 
-_CHECKS = {"payment_card": _luhn, "iban": _mod_97}
+_DNI = "TRWAGMYFPDXBNJZSQVHLCKE"
+
+
+def _national(text: str) -> bool:
+    """The check digits of those that have some."""
+    bare = re.sub(r"[ .-]", "", text)
+    if re.fullmatch(r"[0-9XYZ][0-9]{7}[A-Z]", bare):  # https://www.interior.gob.es: the number modulo 23
+        return _DNI[int(bare[:8].translate(str.maketrans("XYZ", "012"))) % 23] == bare[8]
+    if re.fullmatch(r"[12][0-9AB]{14}", bare):  # https://www.insee.fr: 97 less the number modulo 97
+        number = int(bare[:13].replace("2A", "19").replace("2B", "18"))
+        return 97 - number % 97 == int(bare[13:])
+    if text[3:4] == ".":  # https://www.gov.br: both digits by weights, modulo 11
+        digits = [int(digit) for digit in bare]
+        return all(
+            sum(digit * weight for digit, weight in zip(digits, range(end + 1, 1, -1), strict=False)) * 10 % 11 % 10
+            == digits[end]
+            for end in (9, 10)
+        )
+    return True
+
+
+_ASSIGNED = re.compile(r"[A-Z][A-Z0-9_]*[\"']? ?[=:] ?[\"']?(.*)", re.DOTALL)
+
+
+def _secret(text: str) -> bool:
+    """What is assigned has a long stretch of both letters and digits, as no name and no number has."""
+    assigned = _ASSIGNED.fullmatch(text)
+    if assigned is None:
+        return True
+    stretches = re.findall(r"[A-Za-z0-9+/]{16,}", assigned[1])
+    return any(re.search(r"[0-9]", one) and re.search(r"[A-Za-z]", one) for one in stretches)
+
+
+_CHECKS = {"payment_card": _luhn, "iban": _mod_97, "national_id": _national, "secrets": _secret}
+
+# Secrets, always
+
+_ASSIGNS = rb"[\\\"']{0,3} ?[=:] ?[\\\"']{0,3}[A-Za-z0-9_+/.-]{16}"
+_SIGNS: dict[bytes, bytes] = {
+    b"sk-": rb"[A-Za-z0-9_-]{20}", b"AIza": rb"[A-Za-z0-9_-]{35}", b"xox": rb"[abeoprs]-",
+    b"AKIA": rb"[A-Z0-9]{16}", b"ASIA": rb"[A-Z0-9]{16}",
+    b"gsk_": rb"[A-Za-z0-9]{40}", b"xai-": rb"[A-Za-z0-9]{40}", b"hf_": rb"[A-Za-z0-9]{30}",
+    **{b"gh%c_" % letter: rb"[A-Za-z0-9]{36}" for letter in b"pousr"}, b"github_pat_": rb"[A-Za-z0-9_]{40}",
+    b"k_live_": rb"[A-Za-z0-9]{20}", b"pplx-": rb"[A-Za-z0-9]{40}", b"r8_": rb"[A-Za-z0-9]{30}",
+    b"fw_": rb"[A-Za-z0-9]{20}", b"npm_": rb"[A-Za-z0-9]{36}", b"glpat-": rb"[A-Za-z0-9_-]{20}",
+    b"ya29.": rb"[A-Za-z0-9_-]{20}", b"dapi": rb"[a-f0-9]{32}", b"SG.": rb"[A-Za-z0-9_-]{16}",
+    b"nvapi-": rb"[A-Za-z0-9_-]{40}", b"eyJ": rb"[A-Za-z0-9_-]{10,1000}\.eyJ", b"PRIVATE KEY": rb"-----",
+    b"earer ": rb"[A-Za-z0-9_.+/=-]{20}", b"://": rb"[^\s:/@\"\\]{1,100}:[^\s/@\"\\]{1,200}@",
+    b"KEY": _ASSIGNS, b"TOKEN": _ASSIGNS, b"SECRET": _ASSIGNS, b"PASSWORD": _ASSIGNS,
+    # Letters and digits, escaped for no reason.
+    b"\\u00": rb"(?:2[dD]|5[fF]|3[0-9]|4[1-9a-fA-F]|5[0-9aA]|6[1-9a-fA-F]|7[0-9aA])",
+}  # fmt: skip
+"""What each secret of `KINDS` has in it as bytes, and what follows."""
+_FOLLOWS = {sign: re.compile(follows) for sign, follows in _SIGNS.items()}
+# The texts of a stream, by the names under which providers send them piece by piece.
+_PIECE = re.compile(
+    rb'"(?:content|text|delta|arguments|partial_json|thinking|reasoning|reasoning_content|refusal|output|transcript)":'
+    rb'\s?"((?:[^"\\]|\\.)*)"'
+)
+
+
+def may_hold_secret(body: bytes, content_encoding: str | None = None) -> bool:
+    """Whether there is reason to look for secrets in a body: a quick look that misses none that came in one piece, nor
+    in the pieces of a text in a stream."""
+    if content_encoding:
+        plain, error = decode(content_encoding, body, MAX_TEXT)
+        body = body if error else plain
+    if _signs(body):
+        return True
+    pieces = _PIECE.findall(body) if _STREAM.match(body) else ()
+    return len(pieces) > 1 and _signs(b"".join(pieces))
+
+
+_STREAM = re.compile(rb"[\s\x1e]*(?:(?:data|event|id|retry)?:|\{[^\n]*\n\s*\{|\[?\{)")
+
+
+@lru_cache(maxsize=1)
+def _any_sign() -> Any:
+    options = re2.Options()
+    options.encoding = re2.Options.Encoding.LATIN1
+    options.log_errors = False
+    return re2.compile(b"|".join(re.escape(sign) for sign in _SIGNS), options)
+
+
+def _signs(body: bytes) -> bool:
+    return any(_FOLLOWS[found.group()].match(body, found.end()) for found in _any_sign().finditer(body))
+
 
 # JSON
 
@@ -180,17 +284,18 @@ class _Literal:
     """Of its text, what is replaced by what."""
 
 
-def _json(text: str, by: Rules, found: Counter[str]) -> str:
+def _json(text: str, by: Rules, found: Counter[str], paths: list[str]) -> str:
     """A body of JSON texts, one or many, whatever frames them."""
     places: dict[str, list[_Literal]] = {}
     for path, literal in _literals(text):
         places.setdefault(path, []).append(literal)
     changed: list[_Literal] = []
-    for literals in places.values():
+    for path, literals in places.items():
         joined = "".join(literal.text for literal in literals)
         there = spans(joined, by)
         if there:
             found.update(name for *_, name in there)
+            paths += (f"{_readable(path)}: {name}" for *_, name in there)
             changed += _cut(literals, there)
     for literal in sorted(changed, key=lambda one: one.start, reverse=True):
         said = literal.text
@@ -198,6 +303,23 @@ def _json(text: str, by: Rules, found: Counter[str]) -> str:
             said = said[:start] + marker + said[end:]
         text = text[: literal.start] + json.dumps(said, ensure_ascii=False) + text[literal.end :]
     return text
+
+
+_STEP = re.compile(r'[{\[]("(?:[^"\\]|\\.)*"|)(?:#([0-9]+))?\.?')
+
+
+def _readable(path: str) -> str:
+    """A path of `_literals` as people write it."""
+    steps: list[str] = []
+    end = 0
+    while match := _STEP.match(path, end):
+        name, place = match.groups()
+        steps += [f".{json.loads(name)}"] if name else []
+        steps += [f"[{place}]"] if place else []
+        end = match.end()
+    last = path[end:]
+    steps += [f".{json.loads(last)}"] if last else []
+    return "".join(steps).lstrip(".") or "text"
 
 
 def _cut(literals: list[_Literal], spans: list[tuple[int, int, str]]) -> list[_Literal]:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from tracecli.exchange import Exchange, Headers, Understanding
 from tracecli.providers.registry import Operation, operation_of
+from tracecli.redaction import may_hold_secret
 from tracecli.understanding import Reading
 from tracecli.wire.encodings import decode
 
@@ -169,6 +170,9 @@ def why_not_answered(exchange: Exchange, response_body: bytes, max_entry_bytes: 
     operation = operation_of(exchange.provider, exchange.method, exchange.path)
     if operation is None or operation.format is None:
         return "format"
+    headers = {name.lower(): value for name, value in exchange.response_headers}
+    if may_hold_secret(response_body, headers.get("content-encoding")):
+        return "secret"
     generates = operation.name in _GENERATES
     # Without content an error under status 200 may say nothing; what is generated shows by its end.
     reading = Reading(exchange.provider, operation.format, exchange.path, content=not generates)

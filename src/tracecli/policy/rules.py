@@ -92,13 +92,35 @@ class Retention(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return _seconds(self.metadata)
 
 
+def _whole(word: str) -> str:
+    """A word by itself; RE2 knows borders of ASCII words alone."""
+    before, after = (r"\b" if re.match(r"\w", end, re.ASCII) else "" for end in (word[0], word[-1]))
+    return f"{before}{re.escape(word)}{after}"
+
+
 class Redaction(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`[redaction]`: what is taken out of bodies before they are stored; a marker such as `[REDACTED:email]` stays."""
+    """`[redaction]`: what is taken out of bodies before they are stored; a marker such as `[REDACTED:email]` stays.
+
+    Keys, tokens and passwords (`secrets`) go always.
+    """
 
     kinds: list[Kind] = []
     """Any of `email`, `phone`, `payment_card`, `iban`, `ip_address`, `national_id`, `secrets` (keys, passwords)."""
+    words: list[str] = []
+    """Names, for instance, of people or projects: as whole words, in any case. Their marker is `[REDACTED:name]`."""
     patterns: dict[str, str] = {}
     """Your own: a name, which the marker shows, and a regular expression of RE2."""
+
+    @property
+    def expressions(self) -> dict[str, str]:
+        """The patterns, with one for the words."""
+        words = "|".join(map(_whole, sorted(self.words, key=lambda word: (-len(word), word))))
+        return self.patterns | ({"name": f"(?i){words}"} if words else {})
+
+    @property
+    def anything(self) -> bool:
+        """Whether it names anything beside secrets, which are always taken out."""
+        return bool(self.kinds or self.words or self.patterns)
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -467,6 +489,8 @@ def _check_values(file: str, own: Values, settings: Settings) -> None:
             raise PolicyError(file, key, "must be less than a thousand years")
     for name, pattern in settings.redaction.patterns.items():
         _check_pattern(file, name, pattern)
+    if not all(word.strip() for word in settings.redaction.words):
+        raise PolicyError(file, "redaction.words", "has an empty word")
 
 
 def _check_pattern(file: str, name: str, pattern: str) -> None:
@@ -562,7 +586,7 @@ def without_cache(settings: Settings) -> str | None:
     """Why the cache stays off whatever its mode says."""
     if not settings.tracing:
         return "tracing is off"
-    if settings.redaction.kinds or settings.redaction.patterns:
+    if settings.redaction.anything:
         return "redaction would have to change what the cache gives back"
     return None
 

@@ -69,6 +69,7 @@ _WORDS = {
     "read-only": "the policy stores nothing",
     "write-only": "the policy answers nothing from the cache",
     "too_large": "larger than the policy's max_entry_bytes",
+    "secret": "the answer looks as if it held a key or a password",
     "request_cut": "the record holds only the beginning of the request",
     "truncated": "not all bytes of the answer were recorded",
     "redacted": "the record is not what was asked",
