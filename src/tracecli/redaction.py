@@ -253,7 +253,7 @@ def may_hold_secret(body: bytes, content_encoding: str | None = None) -> bool:
     return len(pieces) > 1 and _signs(b"".join(pieces))
 
 
-_STREAM = re.compile(rb"[\s\x1e]*(?:(?:data|event|id|retry)?:|\{[^\n]*\n\s*\{|\[?\{)")
+_STREAM = re.compile(rb"[\s\x1e]*(?:(?:data|event|id|retry)?:|\[|\{[^\n]*\}\r?\n\s*\{)")
 
 
 @lru_cache(maxsize=1)
