@@ -65,6 +65,13 @@ COMMANDS = (
     ("retention", "plan"),
     ("retention", "run"),
     ("retention", "apply"),
+    ("db",),
+    ("db", "info"),
+    ("db", "check"),
+    ("db", "migrate"),
+    ("db", "backup"),
+    ("db", "restore"),
+    ("db", "compact"),
     ("doctor",),
 )
 

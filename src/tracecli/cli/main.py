@@ -42,7 +42,10 @@ SECTIONS = {
         "reprice": "Work out stored costs again, with the prices that hold now.",
         "reparse": "Read stored requests and answers again, as a new one would be.",
     },
-    "Keeping": {"retention": "Say for how long records are kept, and remove what is over."},
+    "Keeping": {
+        "retention": "Say for how long records are kept, and remove what is over.",
+        "db": "Look after the store: its size and health, backups, less space.",
+    },
     "Help": {"doctor": "Look for what is broken, and say how to mend it."},
 }
 """The commands as `--help` lists them: the first sentence of each one's own help, kept here to import none of them.
@@ -58,7 +61,7 @@ EXIT_CODES = {
     4: "no recorded request matches, or several do",
     5: "the home folder or the database cannot be used",
     6: "the proxy cannot start",
-    7: "doctor found something broken",
+    7: "doctor or db found something broken",
     8: "no proxy is running",
     9: "an OpenTelemetry collector cannot be reached, or refuses",
     130: "interrupted",

@@ -116,7 +116,7 @@ def remove_records(home: Home, now: dt.datetime) -> int:
     except FileNotFoundError:
         return 0
     if records:
-        _rewrite(home, now)
+        rewrite(home, now)
     return int(records)
 
 
@@ -125,8 +125,10 @@ _DRAFT = "rewrite.spill"  # a name that `bodies.remove_orphans` clears away afte
 _LINGER_S = 0.2
 
 
-def _rewrite(home: Home, now: dt.datetime) -> None:
-    """Put a copy without what goes in the place of the database.
+def rewrite(home: Home, now: dt.datetime | None) -> None:
+    """Put a copy without the records that are due at `now` in the place of the database; None: with all of them.
+
+    Only for the one process that ingests, between two rounds. Raises StoreBusy or HomeError.
 
     The old file is open for reading until the new one has its name. So others can read, and nobody writes: what is
     copied is what there is.
@@ -171,7 +173,7 @@ def _attach_old(connection: duckdb.DuckDBPyConnection, home: Home) -> None:
         raise StoreBusy(f"a process was killed while it wrote to {home.database}", "Try again.")
 
 
-def _copy(connection: duckdb.DuckDBPyConnection, now: dt.datetime) -> None:
+def _copy(connection: duckdb.DuckDBPyConnection, now: dt.datetime | None) -> None:
     tables = connection.execute("SELECT table_name FROM duckdb_tables() WHERE database_name = 'old'").fetchall()
     connection.execute("DELETE FROM fresh.schema_version")
     for (table,) in tables:
