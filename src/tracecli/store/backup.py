@@ -97,7 +97,7 @@ def make(home: Home, target: Path, *, with_spool: bool = False) -> Backup:
                 )
             _fill(home, still.home, draft)
         manifest = _manifest(draft)
-        files.write_new(draft / MANIFEST, msgspec.json.format(msgspec.json.encode(manifest), indent=2))
+        _write(draft / MANIFEST, msgspec.json.format(msgspec.json.encode(manifest), indent=2))
         _to_disk(draft)
         if target.exists():
             raise _exists(target)
@@ -151,7 +151,7 @@ def _fill(home: Home, still: Home, draft: Path) -> None:
                 content = content[: content.rfind(b"\n") + 1]
             into = draft / path.relative_to(home.root)
             _folder(into.parent)
-            files.write_new(into, content)
+            _write(into, content)
 
 
 def _small_files(home: Home) -> Iterator[Path]:
@@ -350,6 +350,12 @@ def _folder(path: Path) -> None:
         _folder(path.parent)
         path.mkdir(mode=PRIVATE_FOLDER)
         path.chmod(PRIVATE_FOLDER)
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a private file, whatever the umask."""
+    files.write_new(path, content)
+    path.chmod(PRIVATE_FILE)
 
 
 def _name(root: Path, path: Path) -> str:

@@ -264,7 +264,7 @@ class _Look:
         orphans = [
             (folder, name)
             for folder, name in self.orphans
-            if (at := _changed_at(snapshot.folder(self.home, folder) / name)) and time.time() - at > _SETTLED_S
+            if _age_s(snapshot.folder(self.home, folder) / name) > _SETTLED_S
         ]
         if not orphans:
             return
@@ -322,11 +322,12 @@ def _there(folder: Path) -> list[Path]:
         return []
 
 
-def _changed_at(path: Path) -> float | None:
+def _age_s(path: Path) -> float:
+    """Of what is gone, none."""
     try:
-        return path.stat().st_mtime
+        return time.time() - path.stat().st_mtime
     except FileNotFoundError:
-        return None
+        return 0
 
 
 def _first_line(error: Exception, path: Path | None = None) -> str:
