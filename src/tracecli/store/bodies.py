@@ -171,8 +171,11 @@ def read(home: Home, names: Sequence[str], ids: Sequence[str]) -> dict[str, tupl
     return {row[0]: (body(*row[1:4]), body(*row[4:7])) for row in found}
 
 
-def merge_small(home: Home, many: int = MERGE_FILES) -> int:
-    """Merge small files into one when there are `many`; returns how many were merged. For the ingest process."""
+def merge_small(home: Home, many: int | None = None) -> int:
+    """Merge small files into one when there are `many` (None: MERGE_FILES); returns how many were.
+
+    For the ingest process.
+    """
     with opened(home) as connection:
         small = connection.execute(
             "SELECT name, min_id::VARCHAR, max_id::VARCHAR, rows, bytes FROM body_file"
@@ -180,7 +183,7 @@ def merge_small(home: Home, many: int = MERGE_FILES) -> int:
             [SMALL_BYTES, MERGE_FILES],
         ).fetchall()
     merged = pools.merge_small(home, part_files.PARTS, many) + pools.merge_small(home, said_files.SAID, many)
-    if len(small) < many:
+    if len(small) < (many or MERGE_FILES):
         return merged
     sizes = itertools.accumulate(row[4] for row in small)
     some = [row for row, size in zip(small, sizes, strict=True) if size <= FILE_BYTES]
