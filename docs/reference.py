@@ -68,6 +68,13 @@ COMMANDS = (
     ("retention", "hold"),
     ("redact", "test"),
     ("erase",),
+    ("db",),
+    ("db", "info"),
+    ("db", "check"),
+    ("db", "migrate"),
+    ("db", "backup"),
+    ("db", "restore"),
+    ("db", "compact"),
     ("doctor",),
 )
 

@@ -8,7 +8,8 @@
     │   └── AmbiguousId    4  several do
     ├── HomeError          5  the home folder, the spool or the database cannot be used
     │   ├── StoreBusy      5  another process held the database for too long
-    │   └── NewerDatabase  5  a newer tracecli made the database
+    │   ├── NewerDatabase  5  a newer tracecli made the database
+    │   └── BackupError    5  a backup cannot be written, or not be restored
     ├── ProxyError         6  the proxy could not start (port in use, ...)
     └── CollectorError     9  a collector cannot be reached, or refuses
 
@@ -70,6 +71,10 @@ class StoreBusy(HomeError):
 
 class NewerDatabase(HomeError):
     """The database was made by a newer tracecli."""
+
+
+class BackupError(HomeError):
+    """A backup cannot be written, or not be restored."""
 
 
 class ProxyError(TracecliError):

@@ -46,6 +46,7 @@ SECTIONS = {
         "retention": "Say for how long records are kept, and remove what is over.",
         "redact": "See what redaction takes out of what was said.",
         "erase": "Erase requests for good: from all files, not only from lists.",
+        "db": "Look after the store: its size and health, backups, less space.",
     },
     "Help": {"doctor": "Look for what is broken, and say how to mend it."},
 }

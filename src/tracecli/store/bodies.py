@@ -171,16 +171,19 @@ def read(home: Home, names: Sequence[str], ids: Sequence[str]) -> dict[str, tupl
     return {row[0]: (body(*row[1:4]), body(*row[4:7])) for row in found}
 
 
-def merge_small(home: Home) -> int:
-    """Merge the small files into one when there are many; returns how many were merged. For the ingest process."""
+def merge_small(home: Home, many: int | None = None) -> int:
+    """Merge small files into one when there are `many` (None: MERGE_FILES); returns how many were.
+
+    For the ingest process.
+    """
     with opened(home) as connection:
         small = connection.execute(
             "SELECT name, min_id::VARCHAR, max_id::VARCHAR, rows, bytes FROM body_file"
             " WHERE bytes < $1 ORDER BY min_id LIMIT $2",
             [SMALL_BYTES, MERGE_FILES],
         ).fetchall()
-    merged = pools.merge_small(home, part_files.PARTS) + pools.merge_small(home, said_files.SAID)
-    if len(small) < MERGE_FILES:
+    merged = pools.merge_small(home, part_files.PARTS, many) + pools.merge_small(home, said_files.SAID, many)
+    if len(small) < (many or MERGE_FILES):
         return merged
     sizes = itertools.accumulate(row[4] for row in small)
     some = [row for row, size in zip(small, sizes, strict=True) if size <= FILE_BYTES]

@@ -58,6 +58,24 @@ def make(home: Home) -> None:
         pass
 
 
+def version(home: Home) -> int:
+    """The schema version of the database as it is; nothing is brought up to date. Raises as `opened` for a reader."""
+    if not home.database.exists():
+        raise FileNotFoundError(home.database)
+    with _database(home, write=False) as connection:
+        return _version(connection)
+
+
+def refuse_newer(home: Home, have: int) -> None:
+    """Raise NewerDatabase if a database of this version is of a newer tracecli."""
+    if have > len(MIGRATIONS):
+        raise NewerDatabase(
+            f"{home.database} has schema version {have}, and this tracecli ({__version__}) knows versions up to"
+            f" {len(MIGRATIONS)}",
+            "Upgrade tracecli, or name another home with TRACECLI_HOME.",
+        )
+
+
 def attach(connection: duckdb.DuckDBPyConnection, home: Home) -> None:
     """Add the database to another one, as `traces`, for reading alone. Raises as `opened` does."""
     with opened(home):
@@ -100,12 +118,7 @@ def _is_locked(message: str) -> bool:
 
 def _checked_version(connection: duckdb.DuckDBPyConnection, home: Home) -> int:
     have = _version(connection)
-    if have > len(MIGRATIONS):
-        raise NewerDatabase(
-            f"{home.database} has schema version {have}, and this tracecli ({__version__}) knows versions up to"
-            f" {len(MIGRATIONS)}",
-            "Upgrade tracecli, or name another home with TRACECLI_HOME.",
-        )
+    refuse_newer(home, have)
     return have
 
 

@@ -97,15 +97,18 @@ def discard(home: Home, pool: Pool, files: Sequence[PoolFile]) -> None:
         (pool.folder(home) / one.file.name).unlink(missing_ok=True)
 
 
-def merge_small(home: Home, pool: Pool) -> int:
-    """Merge small files into one when there are many; returns how many were merged. For the ingest process."""
+def merge_small(home: Home, pool: Pool, many: int | None = None) -> int:
+    """Merge small files into one when there are `many` (None: MERGE_FILES); returns how many were.
+
+    For the ingest process.
+    """
     with opened(home) as connection:
         small = connection.execute(
             f"SELECT name, min_id::VARCHAR, max_id::VARCHAR, rows, {pool.plain_bytes} FROM {pool.table}"  # noqa: S608 - ours
             f" WHERE {pool.plain_bytes} < $1 ORDER BY min_id LIMIT $2",
             [SMALL_BYTES, MERGE_FILES],
         ).fetchall()
-    if len(small) < MERGE_FILES:
+    if len(small) < (many or MERGE_FILES):
         return 0
     sizes = itertools.accumulate(row[4] for row in small)
     some = [row for row, size in zip(small, sizes, strict=True) if size <= FILE_BYTES]
