@@ -65,6 +65,9 @@ COMMANDS = (
     ("retention", "plan"),
     ("retention", "run"),
     ("retention", "apply"),
+    ("audit",),
+    ("audit", "show"),
+    ("audit", "verify"),
     ("doctor",),
 )
 

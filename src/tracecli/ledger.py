@@ -19,7 +19,8 @@ import hashlib
 import json
 import os
 import pwd
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from itertools import batched
 from typing import Any, Literal
@@ -34,6 +35,9 @@ LISTED = 1000
 START = "0" * 64
 """What the first line has as the hash of the one before."""
 _AT_ONCE = 1 << 16
+
+running: ContextVar[Callable[[], str]] = ContextVar("running", default=lambda: "python")
+"""Gives the name of the command that runs. Whoever shows content need not say who he is, and cannot forget it."""
 
 type Told = str | int | bool | None
 
@@ -118,10 +122,10 @@ def note(home: Home, event: str, command: str, ids: Sequence[str], **about: Told
         ) from error
 
 
-def reading(home: Home, command: str, ids: Iterable[str]) -> None:
+def reading(home: Home, ids: Iterable[str]) -> None:
     """Note that what these exchanges hold is shown next, in as few lines as list all ids. Raises as `note` does."""
     for some in batched(ids, LISTED):
-        note(home, READ, command, some)
+        note(home, READ, running.get()(), some)
 
 
 def entries(home: Home) -> Iterator[Entry]:

@@ -16,6 +16,7 @@ from typing import NoReturn
 import click
 
 import tracecli
+from tracecli import ledger
 from tracecli.cli import output, progress
 from tracecli.errors import TracecliError
 
@@ -42,7 +43,10 @@ SECTIONS = {
         "reprice": "Work out stored costs again, with the prices that hold now.",
         "reparse": "Read stored requests and answers again, as a new one would be.",
     },
-    "Keeping": {"retention": "Say for how long records are kept, and remove what is over."},
+    "Keeping": {
+        "retention": "Say for how long records are kept, and remove what is over.",
+        "audit": "See who read which requests, and that nothing was taken out of that.",
+    },
     "Help": {"doctor": "Look for what is broken, and say how to mend it."},
 }
 """The commands as `--help` lists them: the first sentence of each one's own help, kept here to import none of them.
@@ -58,7 +62,7 @@ EXIT_CODES = {
     4: "no recorded request matches, or several do",
     5: "the home folder or the database cannot be used",
     6: "the proxy cannot start",
-    7: "doctor found something broken",
+    7: "doctor found something broken, or audit a ledger that was changed",
     8: "no proxy is running",
     9: "an OpenTelemetry collector cannot be reached, or refuses",
     130: "interrupted",
@@ -106,7 +110,18 @@ def cli(context: click.Context, debug: bool) -> None:
     Everything is kept in one folder, ~/.tracecli or TRACECLI_HOME.
     """
     context.obj.debug = debug
+    ledger.running.set(lambda: _name_of(context))
     progress.begin(context.invoked_subcommand or "")
+
+
+def _name_of(context: click.Context) -> str:
+    """The name of the command that runs, as `usage show`, without its arguments; in a thread of it as far as known."""
+    running = click.get_current_context(silent=True)
+    names = []
+    while running is not None and running.parent is not None:
+        names.append(running.info_name or "")
+        running = running.parent
+    return " ".join(reversed(names)) or context.invoked_subcommand or ""
 
 
 def main(args: Sequence[str] | None = None) -> NoReturn:
