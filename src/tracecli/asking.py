@@ -56,7 +56,7 @@ def answer(
             for batch in walking.batches(home, sizes):
                 read += _fill(box, content, [captured for _, captured in batch if captured is not None])
             if read:  # in one line: of a statement it is not known which of them it shows
-                ledger.note(home, ledger.READ, ledger.running.get()(), sorted(read))
+                ledger.note(home, ledger.READ, ledger.Running.name(), sorted(read))
         box.show([recorded for recorded, _ in spooled], only)
         with files.drafted(into) if into else contextlib.nullcontext() as draft:
             answer = box.ask(statement, timeout_s=timeout_s, into=draft)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import NoReturn
@@ -110,7 +111,7 @@ def cli(context: click.Context, debug: bool) -> None:
     Everything is kept in one folder, ~/.tracecli or TRACECLI_HOME.
     """
     context.obj.debug = debug
-    ledger.running.set(lambda: _name_of(context))
+    ledger.Running.name = partial(_name_of, context)
     progress.begin(context.invoked_subcommand or "")
 
 
