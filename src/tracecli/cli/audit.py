@@ -17,7 +17,7 @@ BROKEN = 7
 
 @click.group("audit")
 def command() -> None:
-    """See who read which requests, and that nothing was taken out of that.
+    """See who read which requests, and whether that was changed.
 
     Whenever a command shows what was said, a line is added to ledger.jsonl in the home: who, when, which requests, and
     the command's name. What cannot be noted is not shown. Lists, sums and what the proxy does by itself are not noted.

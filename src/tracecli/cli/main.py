@@ -46,7 +46,7 @@ SECTIONS = {
     },
     "Keeping": {
         "retention": "Say for how long records are kept, and remove what is over.",
-        "audit": "See who read which requests, and that nothing was taken out of that.",
+        "audit": "See who read which requests, and whether that was changed.",
     },
     "Help": {"doctor": "Look for what is broken, and say how to mend it."},
 }
