@@ -75,6 +75,9 @@ COMMANDS = (
     ("db", "backup"),
     ("db", "restore"),
     ("db", "compact"),
+    ("audit",),
+    ("audit", "show"),
+    ("audit", "verify"),
     ("doctor",),
 )
 

@@ -89,6 +89,8 @@ def test_nothing_of_a_user_is_left(home: Home, capsys: pytest.CaptureFixture[str
     (home.quarantine / "broken-0.bin").write_bytes(b'x{"user":"alice","mark alice 77"')
     (home.quarantine / "broken-1.bin").write_bytes(b'x{"user":"bob"')
     before = [browse.open_exchange(home, one.exchange.id) for one in both if one.exchange.user == "bob"]
+    assert run(["usage", "show", both[0].exchange.id, "--part", "prompt"]) == 0
+    capsys.readouterr()
     receipt = erased(home, capsys, "--user", "alice")
     assert receipt["complete"] is True
     assert receipt["erased"] | {"bytes": 0} == {"records": 5, "content": 5, "answers": 5, "quarantined": 1, "bytes": 0}  # type: ignore[operator]
@@ -99,6 +101,7 @@ def test_nothing_of_a_user_is_left(home: Home, capsys: pytest.CaptureFixture[str
     for identifier in ids:
         assert set(files_with(home.root, identifier)) <= {"ledger.jsonl"}
     assert [browse.open_exchange(home, one.row.id) for one in before] == before
+    assert {entry_.event for entry_ in ledger.entries(home)} == {"read", "erase"}
     assert sorted(path.name for path in home.quarantine.iterdir()) == ["broken-1.bin"]
     assert list(home.erasures.iterdir()) == []
 

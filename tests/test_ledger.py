@@ -65,10 +65,10 @@ def test_many_ids_are_hashed(home: Home) -> None:
 
 def test_a_stream_of_ids_takes_few_lines(home: Home) -> None:
     """A thousand ids a line, all of them listed; of nothing read nothing is noted."""
-    ledger.reading(home, "export har", [])
+    ledger.reading(home, [])
     assert not home.ledger.exists()
     ids = [f"id-{number}" for number in range(2500)]
-    ledger.reading(home, "export har", iter(ids))
+    ledger.reading(home, iter(ids))
     found = list(ledger.entries(home))
     assert [one.count for one in found] == [1000, 1000, 500]
     assert [name for one in found for name in one.ids] == ids

@@ -9,7 +9,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from tracecli import browse, files, finding, walking
+from tracecli import browse, files, finding, ledger, walking
 from tracecli.config import Home
 from tracecli.contents import arguments, pieces
 from tracecli.exchange import Captured, Headers
@@ -35,8 +35,8 @@ def answer(
 ) -> Iterator[Answer]:
     """What a statement finds in the views of the exchanges that fit a query; `into` is a Parquet file to write it to.
 
-    The bodies are read only if it asks for them. Raises SqlError if it cannot be run, OSError if the file cannot be
-    written, and what `finding.rows` raises.
+    The bodies are read only if it asks for them, and that is noted in the ledger. Raises SqlError if it cannot be run,
+    OSError if the file cannot be written, and what `finding.rows` raises.
     """
     with sandbox(home, zone) as box:
         wanted = box.asked_for(statement)
@@ -49,25 +49,29 @@ def answer(
                 only = found.ids(condition) if query != EVERYTHING else None
                 sizes = found.sizes(condition) if content else []
             stored = {identifier for identifier, _ in sizes}
+            read: list[str] = []
             fits = set(only) if only is not None else None
             waiting = [one for _, one in spooled if one.exchange.id not in stored]
-            _fill(box, content, [one for one in waiting if fits is None or one.exchange.id in fits])
+            read += _fill(box, content, [one for one in waiting if fits is None or one.exchange.id in fits])
             for batch in walking.batches(home, sizes):
-                _fill(box, content, [captured for _, captured in batch if captured is not None])
+                read += _fill(box, content, [captured for _, captured in batch if captured is not None])
+            if read:  # in one line: of a statement it is not known which of them it shows
+                ledger.note(home, ledger.READ, ledger.Running.name(), sorted(read))
         box.show([recorded for recorded, _ in spooled], only)
         with files.drafted(into) if into else contextlib.nullcontext() as draft:
             answer = box.ask(statement, timeout_s=timeout_s, into=draft)
         yield answer
 
 
-def _fill(box: Sandbox, content: Sequence[views.View], captured: Iterable[Captured]) -> None:
-    """Add what some exchanges hold to the views of content that are asked for."""
+def _fill(box: Sandbox, content: Sequence[views.View], captured: Iterable[Captured]) -> list[str]:
+    """Add what some exchanges hold to the views of content that are asked for; returns their ids."""
     traced = [one for one in captured if one.exchange.traced]
-    if not traced:
-        return
+    if not traced or not content:
+        return []
     for view in content:
         rows = _messages(traced) if view is views.MESSAGES else _bodies(traced)
         box.fill(view, list(rows))
+    return [one.exchange.id for one in traced]
 
 
 def _messages(captured: Iterable[Captured]) -> Iterator[tuple[Any, ...]]:

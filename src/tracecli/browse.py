@@ -9,10 +9,10 @@ from __future__ import annotations
 import contextlib
 import heapq
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 
-from tracecli import config, flag_files, price_file, spool
+from tracecli import config, flag_files, ledger, price_file, spool
 from tracecli.config import Home
 from tracecli.errors import AmbiguousId, ExchangeNotFound, HomeError
 from tracecli.exchange import Body, Captured, Headers, Message, Opened, Row
@@ -53,9 +53,30 @@ def latest(home: Home, limit: int) -> list[Row]:
 def open_exchange(home: Home, reference: str) -> Opened:
     """One exchange with its content; `reference` is an id, a prefix that fits only one, or `last`.
 
-    Raises ExchangeNotFound or AmbiguousId if it does not name one, and what `latest` raises.
+    That it is read is noted in the ledger. Raises ExchangeNotFound or AmbiguousId if it does not name one, HomeError if
+    it cannot be noted, and what `latest` raises.
     """
-    return opened_of(*find(home, reference))
+    return open_exchanges(home, [reference])[0]
+
+
+def open_exchanges(home: Home, references: Sequence[str]) -> list[Opened]:
+    """Some exchanges with their content, noted together. Raises as `open_exchange` does."""
+    found = [find(home, reference) for reference in references]
+    _note(home, [captured for _, captured in found])
+    return [opened_of(*one) for one in found]
+
+
+def captured(home: Home, reference: str) -> Captured:
+    """One exchange as it was captured, to be shown; it is noted. Raises as `open_exchange` does."""
+    _, one = find(home, reference)
+    _note(home, [one])
+    return one
+
+
+def _note(home: Home, found: Sequence[Captured]) -> None:
+    """Note that what these hold is shown, those without content left out."""
+    held = (one.exchange.id for one in found if one.request_body or one.response_body)
+    ledger.reading(home, dict.fromkeys(held))
 
 
 def identified(home: Home, reference: str) -> str:
@@ -66,7 +87,10 @@ def identified(home: Home, reference: str) -> str:
 
 
 def find(home: Home, reference: str) -> tuple[Recorded, Captured]:
-    """One exchange as it was captured, and as it was understood. Raises as `open_exchange` does."""
+    """One exchange as it was captured, and as it was understood; not noted: what it holds is not to be shown.
+
+    Raises ExchangeNotFound or AmbiguousId if `reference` does not name one, and what `latest` raises.
+    """
     prefix = _prefix(home, reference.strip().lower())
     waiting = {one.exchange.id: one for one in spooled(home) if one.exchange.id.startswith(prefix)}
     identifier = _only(prefix, waiting.keys() | _stored_ids(home, prefix))

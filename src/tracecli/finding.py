@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from tracecli import browse, walking, working
+from tracecli import browse, ledger, walking, working
 from tracecli.config import Home
 from tracecli.contents import Looked, Match, expression, look, matches
 from tracecli.exchange import Captured, Opened, Row
@@ -32,6 +32,10 @@ PAGE = 5000
 """Rows that are read at once, where there are more."""
 _AT_ONCE = 50
 """Of those that hold the words so many are opened together: the first ones are shown soon."""
+
+
+_BYTES_AT_ONCE = 16 << 20
+"""Of those that are noted together their bodies have so many bytes, or little more."""
 
 
 @dataclass(frozen=True)
@@ -132,11 +136,55 @@ class Found:
     matches: list[Match]
 
 
-def search(home: Home, words: Term, query: Query, now: dt.datetime, zone: dt.tzinfo | None = None) -> Iterator[Found]:
-    """Exchanges that fit a query and hold words, newest first, each as soon as it was found.
+def search(
+    home: Home,
+    words: Term,
+    query: Query,
+    now: dt.datetime,
+    zone: dt.tzinfo | None = None,
+    *,
+    limit: int | None = None,
+) -> Iterator[Found]:
+    """Exchanges that fit a query and hold words, newest first, soon after each was found.
 
-    The query is of metadata alone. Raises as `rows` does.
+    The query is of metadata alone. That they are read is noted in the ledger. Raises as `rows` does.
     """
+    found = (one for one in _search(home, words, query, now, zone))
+    yield from noted(home, found, limit)
+
+
+def noted(home: Home, found: Iterator[Found | None], limit: int | None = None) -> Iterator[Found]:
+    """What was found, noted in the ledger before it is shown: the first ones soon, the later ones more at a time.
+
+    None: one was looked at, and nothing was found in it. `limit`: no more than so many. Raises HomeError if they cannot
+    be noted.
+    """
+    some: list[Found] = []
+    shown = looked_at = size = 0
+    most = _AT_ONCE
+    for one in found:
+        looked_at += 1
+        if one is not None:
+            some.append(one)
+            size += one.row.request_bytes + one.row.response_bytes
+        full = limit is not None and shown + len(some) == limit
+        if full or looked_at >= most or size >= _BYTES_AT_ONCE:
+            yield from _shown(home, some)
+            if full:
+                return
+            shown += len(some)
+            some, looked_at, size = [], 0, 0
+            most = min(2 * most, ledger.LISTED)
+    yield from _shown(home, some)
+
+
+def _shown(home: Home, found: Sequence[Found]) -> Iterator[Found]:
+    ledger.reading(home, (one.row.id for one in found))
+    yield from found
+
+
+def _search(home: Home, words: Term, query: Query, now: dt.datetime, zone: dt.tzinfo | None) -> Iterator[Found | None]:
+    """None for each that was looked at in vain."""
     where = sql.condition(query, now, zone)
     record = browse.recorder(home)
     waiting = {
@@ -153,8 +201,8 @@ def search(home: Home, words: Term, query: Query, now: dt.datetime, zone: dt.tzi
         sizes = ((one.id, one.size) for one in some)
         for batch in walking.batches(home, sizes, most=_AT_ONCE if known else walking.BATCH):
             for stored, captured in reversed(batch):
-                if captured is not None and (places := matches(captured, words)):
-                    yield Found(stored.row, places)
+                places = matches(captured, words) if captured is not None else []
+                yield Found(stored.row, places) if places else None
 
 
 def opened(
@@ -168,6 +216,8 @@ def opened(
 def with_content(home: Home, found: Sequence[Row]) -> Iterator[Opened]:
     """These exchanges, oldest first, with their content; without those that were removed meanwhile.
 
+    That they are read is noted in the ledger.
+
     Raises as `rows` does.
     """
     waiting = {one.exchange.id: one for one in browse.spooled(home)}
@@ -175,7 +225,9 @@ def with_content(home: Home, found: Sequence[Row]) -> Iterator[Opened]:
     sizes = [(row.id, row.request_bytes + row.response_bytes) for row in found if row.id not in waiting]
     stored = walking.each(home, sizes)
     following = next(stored, None)
-    for row in found:
+    for place, row in enumerate(found):
+        if place % ledger.LISTED == 0:
+            ledger.reading(home, (one.id for one in found[place : place + ledger.LISTED] if one.traced))
         if captured := waiting.get(row.id):
             yield browse.opened_of(record(captured), captured)
         elif following and following[0].row.id == row.id:

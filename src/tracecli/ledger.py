@@ -19,7 +19,7 @@ import hashlib
 import json
 import os
 import pwd
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import batched
 from typing import Any, Literal
@@ -34,6 +34,17 @@ LISTED = 1000
 START = "0" * 64
 """What the first line has as the hash of the one before."""
 _AT_ONCE = 1 << 16
+
+
+class Running:
+    """The command that this process runs. Whoever shows content need not say who he is, and cannot forget it.
+
+    It is one for all threads: those of the terminal application begin with a context of their own.
+    """
+
+    name: Callable[[], str] = staticmethod(lambda: "python")
+    """Gives its name, as `usage show`."""
+
 
 type Told = str | int | bool | None
 
@@ -118,10 +129,10 @@ def note(home: Home, event: str, command: str, ids: Sequence[str], **about: Told
         ) from error
 
 
-def reading(home: Home, command: str, ids: Iterable[str]) -> None:
+def reading(home: Home, ids: Iterable[str]) -> None:
     """Note that what these exchanges hold is shown next, in as few lines as list all ids. Raises as `note` does."""
     for some in batched(ids, LISTED):
-        note(home, READ, command, some)
+        note(home, READ, Running.name(), some)
 
 
 def entries(home: Home) -> Iterator[Entry]:

@@ -38,7 +38,7 @@ class Trial:
     ) -> Iterator[Found]:
         """The exchanges that a rule flags among the latest that fit a query, newest first, each as soon as it is found.
 
-        Raises as `finding.rows` does.
+        That those are read of which matches are shown is noted in the ledger. Raises as `finding.rows` does.
         """
         waiting = {captured.exchange.id: captured for captured in browse.spooled(home)} if one.listens else {}
         rows = finding.rows(home, query, now, zone, limit=limit)
@@ -54,12 +54,19 @@ class Trial:
         rules = Rules([one])
         traced = [row for row in rows if row.traced]
         self.without_content += len(rows) - len(traced)
-        for row, captured in _held(home, traced, waiting):
+        for found in finding.noted(home, self._found(rules, one, _held(home, traced, waiting))):
+            self.flagged += 1
+            yield found
+
+    def _found(self, rules: Rules, one: Rule, held: Iterator[tuple[Row, Captured | None]]) -> Iterator[Found | None]:
+        """None for each that is not flagged."""
+        for row, captured in held:
             if captured is None:
                 self.without_content += 1
-            elif places := rules.matches(one, pieces(captured, read(captured)[0])):
-                self.flagged += 1
-                yield Found(row, places)
+                yield None
+            else:
+                places = rules.matches(one, pieces(captured, read(captured)[0]))
+                yield Found(row, places) if places else None
 
 
 def _held(home: Home, rows: list[Row], waiting: dict[str, Captured]) -> Iterator[tuple[Row, Captured | None]]:

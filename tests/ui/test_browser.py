@@ -18,7 +18,7 @@ from textual.widgets import DataTable, Input, Static
 from textual.worker import WorkerFailed
 
 from tests.support.chats import answered, asked, call, store
-from tracecli import finding
+from tracecli import finding, ledger
 from tracecli.cli.main import run
 from tracecli.config import Home
 from tracecli.errors import StoreBusy
@@ -143,6 +143,24 @@ def test_opening(home: Home) -> None:
         assert not {"\x1b", "\x07", "\u202e"} & set(screen(pilot))
 
     driven(Browser(home), play, size=(100, 60))
+
+
+def test_what_is_opened_is_noted(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the ledger, one line for each that is opened and one for two that are compared; the list notes nothing."""
+    monkeypatch.setattr(ledger.Running, "name", lambda: "ui")
+
+    async def play(pilot: Pilot[None]) -> None:
+        await listed(pilot, 3)
+        assert list(ledger.entries(home)) == []
+        await pilot.press("j", "enter")
+        await until(pilot, lambda: "Where is Rome?" in screen(pilot), "prompt")
+        await pilot.press("escape")
+        await until(pilot, lambda: len(pilot.app.screen_stack) == 1, "list")
+        await pilot.press("space", "space", "d")
+        await until(pilot, lambda: "first difference" in screen(pilot), "comparison")
+
+    driven(Browser(home), play, size=(100, 60))
+    assert [(one.command, one.ids) for one in ledger.entries(home)] == [("ui", [IDS[1]]), ("ui", IDS[:2])]
 
 
 def test_a_long_line(home: Home) -> None:

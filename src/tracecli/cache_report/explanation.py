@@ -9,7 +9,7 @@ from typing import Any, Literal, overload
 
 import msgspec
 
-from tracecli import browse, walking
+from tracecli import browse, ledger, walking
 from tracecli.cache import storable
 from tracecli.cache.key import NOT_IN_THE_KEY, Material
 from tracecli.cache_report.asked import material_of
@@ -67,12 +67,15 @@ class Explained:
 def explain(home: Home, reference: str, other: str | None = None) -> Explained:
     """The key material of a recorded request, compared with another, else with the earlier one that is nearest to it.
 
+    Parts of what was asked are told: that is noted in the ledger.
+
     Raises ExchangeNotFound or AmbiguousId if a reference names none that was recorded with content, and what
     `browse.open_exchange` raises.
     """
     row, captured = _found(home, reference)
     exchange, of = captured.exchange, material_of(captured)
     near = _nearest(home, row, of) if other is None else _beside(home, other)
+    ledger.reading(home, dict.fromkeys([row.id, *([near[0].id] if near else [])]))
     return Explained(
         id=row.id,
         asked_hash=of.hash().hex(),

@@ -79,7 +79,8 @@ def _home(home: Home, policies: Path) -> Iterator[Found]:
     if not home.root.exists():
         yield Found("home", "warning", f"nothing is recorded in {home.root} yet", "Start `tracecli proxy`.")
         return
-    for path in (home.root, home.spool, home.bodies, home.quarantine, home.database, home.secret, home.proxy_users):
+    private = (home.root, home.spool, home.bodies, home.quarantine, home.database, home.secret, home.proxy_users)
+    for path in (*private, home.ledger):
         if path.exists() and (mode := stat.S_IMODE(path.stat().st_mode)) & 0o077:
             problem = f"others of this machine may use {path} (mode {mode:o})"
             yield Found("home", "error", problem, f"`chmod {mode & 0o700:o} {path}`")

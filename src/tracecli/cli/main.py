@@ -9,6 +9,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import NoReturn
@@ -16,6 +17,7 @@ from typing import NoReturn
 import click
 
 import tracecli
+from tracecli import ledger
 from tracecli.cli import output, progress
 from tracecli.errors import TracecliError
 
@@ -47,6 +49,7 @@ SECTIONS = {
         "redact": "See what redaction takes out of what was said.",
         "erase": "Erase requests for good: from all files, not only from lists.",
         "db": "Look after the store: its size and health, backups, less space.",
+        "audit": "See who read which requests, and whether that was changed.",
     },
     "Help": {"doctor": "Look for what is broken, and say how to mend it."},
 }
@@ -111,7 +114,18 @@ def cli(context: click.Context, debug: bool) -> None:
     Everything is kept in one folder, ~/.tracecli or TRACECLI_HOME.
     """
     context.obj.debug = debug
+    ledger.Running.name = partial(_name_of, context)
     progress.begin(context.invoked_subcommand or "")
+
+
+def _name_of(context: click.Context) -> str:
+    """The name of the command that runs, as `usage show`, without its arguments; in a thread of it as far as known."""
+    running = click.get_current_context(silent=True)
+    names = []
+    while running is not None and running.parent is not None:
+        names.append(running.info_name or "")
+        running = running.parent
+    return " ".join(reversed(names)) or context.invoked_subcommand or ""
 
 
 def main(args: Sequence[str] | None = None) -> NoReturn:

@@ -226,9 +226,9 @@ def explain(user: str | None, headers: tuple[str, ...], ref: str | None, as_json
     if ref is not None:
         from tracecli import browse
 
-        opened = browse.open_exchange(config.home(), ref)
-        user, asked = opened.row.user, opened.request.headers
-        recorded = {"id": opened.row.id, "policy": opened.row.policy, "reason": opened.reason}
+        one, _ = browse.find(config.home(), ref)
+        user, asked = one.row.user, one.exchange.request_headers
+        recorded = {"id": one.row.id, "policy": one.row.policy, "reason": one.exchange.reason}
     found = look.explained(_loaded(), user or "anonymous", asked, _now())
     if as_json:
         output.json(msgspec.to_builtins(found) | {"recorded": recorded})

@@ -112,9 +112,7 @@ def _bodies(what: str, text: str | None) -> list[tuple[str, bytes]]:
         raise ConfigError(
             f"there is no file {what}", "Name a file, an id of a request, `last`, or - for standard input."
         )
-    from tracecli import browse, ledger
+    from tracecli import browse
 
-    home = config.home()
-    opened = browse.open_exchange(home, what)
-    ledger.reading(home, "redact test", [opened.row.id])
+    opened = browse.open_exchange(config.home(), what)
     return [("request", opened.request.body), ("response", opened.response.body)]

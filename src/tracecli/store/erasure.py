@@ -184,13 +184,17 @@ def check(home: Home, ids: Sequence[str], sought: Markers, *, content_only: bool
     """
     found = list(_left(home, ids, content_only=content_only))
     wanted = [*sought.texts, *(() if content_only else sought.ids)]
+    texts = _pattern(sought.texts)
     pattern, few = _pattern(wanted), wanted[:: max(1, len(wanted) // _FEW)]
     files = size = 0
     for path in sorted(path for path in home.root.rglob("*") if path.is_file() and not path.is_symlink()):
         if home.erasures in path.parents:
             continue  # what is under way names what it erases, to its end
         try:
-            hits = _hits(path, few) if path.suffix in _PACKED else _all(path, pattern)
+            if path.suffix in _PACKED:
+                hits = _hits(path, few)
+            else:  # who read what stays in the ledger, with the ids
+                hits = _all(path, texts if path == home.ledger else pattern)
             size += path.stat().st_size
         except FileNotFoundError:  # it went, and with it what it held
             continue

@@ -520,11 +520,7 @@ class Browser(App[None]):
             return
         home = self.home
         self.push_screen(
-            Opening(
-                lambda: list(
-                    compared.compared(comparing.compare(*(browse.open_exchange(home, one) for one in sorted(pair))))
-                )
-            )
+            Opening(lambda: list(compared.compared(comparing.compare(*browse.open_exchanges(home, sorted(pair))))))
         )
 
     def action_sessions(self) -> None:

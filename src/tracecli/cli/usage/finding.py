@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterator
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -62,7 +61,7 @@ def find(
 
     def counted() -> Iterator[Found]:
         nonlocal number
-        for one in islice(finding.search(config.home(), wanted, within, now, where), limit):
+        for one in finding.search(config.home(), wanted, within, now, where, limit=limit):
             number += 1
             yield one
 

@@ -79,7 +79,7 @@ def diff(first: str, second: str, as_json: bool) -> None:
     from tracecli import browse, comparing
 
     home = config.home()
-    found = comparing.compare(browse.open_exchange(home, first), browse.open_exchange(home, second))
+    found = comparing.compare(*browse.open_exchanges(home, [first, second]))
     if as_json:
         output.json(found.as_json())
         return

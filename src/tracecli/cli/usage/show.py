@@ -201,24 +201,27 @@ def _open(ref: str, *, as_json: bool, session: bool) -> None:
     from tracecli import browse, finding
 
     home = config.home()
-    found = [browse.open_exchange(home, ref)]
     if session:
-        if (name := found[0].row.session) is None:
-            raise ExchangeNotFound(f"{found[0].row.id} is of no session", "Its client sent no session id.")
+        row = browse.find(home, ref)[0].row
+        if (name := row.session) is None:
+            raise ExchangeNotFound(f"{row.id} is of no session", "Its client sent no session id.")
         wanted = syntax.named("session", name)
         rows = finding.rows(
             home, wanted, dt.datetime.now(dt.UTC), sort=finding.Sort("time", descending=False), limit=_LONGEST_SESSION
         )
+        found = finding.with_content(home, rows)
         if as_json:
-            output.json([browse.open_exchange(home, row.id).as_json() for row in rows])
+            output.json([one.as_json() for one in found])
             return
-        for row in rows:
-            output.opened(browse.open_exchange(home, row.id))
+        for one in found:
+            output.opened(one)
             output.gap()
-    elif as_json:
-        output.json(found[0].as_json())
+        return
+    opened = browse.open_exchange(home, ref)
+    if as_json:
+        output.json(opened.as_json())
     else:
-        output.opened(found[0])
+        output.opened(opened)
 
 
 _LONGEST_SESSION = 1000
@@ -231,8 +234,7 @@ def _write_part(ref: str, part: str | None, *, raw: bool) -> None:
         raise click.UsageError("--raw is of bodies: --part request or --part response.")
     home = config.home()
     if raw:
-        _, captured = browse.find(home, ref)
-        output.data(parts.raw(captured, part))
+        output.data(parts.raw(browse.captured(home, ref), part))
     else:
         assert part is not None  # noqa: S101 - one of the two was given
         output.data(parts.part(browse.open_exchange(home, ref), part))
