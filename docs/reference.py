@@ -79,6 +79,7 @@ COMMANDS = (
     ("audit", "show"),
     ("audit", "verify"),
     ("doctor",),
+    ("doctor", "secrets"),
 )
 
 

@@ -111,10 +111,13 @@ def fingerprint(headers: Headers, path: str, secret: bytes) -> str | None:
         return None
     aws = _SIGV4.match(found)
     credential = aws[1] if aws else _bare(found)
-    look = _fingerprint_of if len(credential) <= _MAX_MET_CHARS else _fingerprint_of.__wrapped__
+    look = _met if len(credential) <= _MAX_MET_CHARS else fingerprint_of
     return look(credential, secret)
 
 
-@lru_cache(maxsize=1024)
-def _fingerprint_of(credential: str, secret: bytes) -> str:
+def fingerprint_of(credential: str, secret: bytes) -> str:
+    """What stands for a bare credential."""
     return "key:" + hmac.digest(secret, credential.encode("utf-8", "surrogateescape"), hashlib.sha256).hex()[:16]
+
+
+_met = lru_cache(maxsize=1024)(fingerprint_of)

@@ -37,14 +37,17 @@ class Found(msgspec.Struct, frozen=True):
 type Check = Callable[[Home, Path], Iterator[Found]]
 
 
-@click.command("doctor")
+@click.group("doctor", invoke_without_command=True)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def command(as_json: bool) -> int | None:
+@click.pass_context
+def command(context: click.Context, as_json: bool) -> int | None:
     """Look for what is broken, and say how to mend it.
 
     Checks the policies, the home folder, the database, the spool, ingest and the certificate authority. The exit code
     is 7 if something is broken; warnings leave it 0.
     """
+    if context.invoked_subcommand is not None:
+        return None
     home = config.home()
     found = examine(home, config.policy_folder(home))
     broken = any(one.severity == "error" for one in found)
@@ -59,6 +62,34 @@ def command(as_json: bool) -> int | None:
     else:
         output.say("Everything that was looked at is well.")
     return BROKEN if broken else None
+
+
+@command.command("secrets")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def secrets(as_json: bool) -> int | None:
+    """Look through everything for the credentials that passed, and find none.
+
+    Of each key that a caller used only a fingerprint is kept, made with a secret of this machine. All that looks like a
+    key, in files, bodies and tables, is fingerprinted and compared. The exit code is 7 if one is found.
+    """
+    from tracecli import leaks
+
+    home = config.home()
+    looked = leaks.look(home)
+    if as_json:
+        output.json(msgspec.to_builtins(looked))
+    else:
+        from tracecli.tables import visible
+
+        lines = [visible.line(f"{one.credential} is in {one.place}") for one in looked.found]
+        output.listing(lines, lines)
+        output.say(
+            f"{len(looked.found) or 'No'} of {looked.credentials:,} credentials found in {looked.files:,} files,"
+            f" {looked.exchanges:,} exchanges with content and the tables."
+        )
+        if looked.found:
+            output.say("`tracecli erase --id` removes an exchange; make a new key in place of one that was found.")
+    return BROKEN if looked.found else None
 
 
 def examine(home: Home, policies: Path) -> list[Found]:

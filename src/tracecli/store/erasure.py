@@ -191,10 +191,8 @@ def check(home: Home, ids: Sequence[str], sought: Markers, *, content_only: bool
         if home.erasures in path.parents:
             continue  # what is under way names what it erases, to its end
         try:
-            if path.suffix in _PACKED:
-                hits = _hits(path, few)
-            else:  # who read what stays in the ledger, with the ids
-                hits = _all(path, texts if path == home.ledger else pattern)
+            here = texts if path == home.ledger else pattern  # who read what stays there, with the ids
+            hits = _hits(path, few) if path.suffix in _PACKED else _all(path, here)
             size += path.stat().st_size
         except FileNotFoundError:  # it went, and with it what it held
             continue
