@@ -74,6 +74,7 @@ class Ingest:
 
     def __init__(self, home: Home, policies: Path) -> None:
         self.home = home
+        self.policies = policies
         self.prices = Watched(policies)
         self.rules = flag_files.Watched(policies)
         self.estimator = Estimator(config.vocabulary_folder())
@@ -216,7 +217,7 @@ def run(
         wait = _POLL_S
         last_chance: float | None = None
         next_merge = time.monotonic() + _MERGE_EVERY_S
-        every_chore = [expiry.Keeper(home), *chores]
+        every_chore = [expiry.Keeper(home, ingest.policies), *chores]
         while True:
             over = once or ended()
             try:

@@ -315,7 +315,7 @@ class Clock:
 @pytest.fixture
 def kept(home: Home) -> tuple[Clock, expiry.Keeper]:
     clock = Clock()
-    return clock, expiry.Keeper(home, clock)
+    return clock, expiry.Keeper(home, clock=clock)
 
 
 def left(home: Home) -> tuple[int, int]:

@@ -65,20 +65,25 @@ def show(form: Form) -> None:
 @click.option("--in", "ahead", metavar="TIME", help="What will be over by then: 2h, 7d. Default: now.")
 @_as_json
 def plan(ahead: str | None, as_json: bool) -> None:
-    """Show what is over and goes next, and remove nothing."""
-    from tracecli.store import keeping
+    """Show what is over, or too much, and goes next, and remove nothing."""
+    from tracecli.store import keeping, limits
 
     try:
         at = _now() + (when.duration(ahead) if ahead else dt.timedelta(0))
     except (ValueError, OverflowError) as error:
         raise click.BadParameter(f"{error}.", param_hint="--in") from None
-    found = keeping.due(config.home(), at)
+    home = config.home()
+    found = keeping.due(home, at)
+    beyond = limits.beyond(home, limits.of(_loaded(), at))
     if as_json:
-        output.json(msgspec.to_builtins(found))
-    elif found.policies:
+        output.json(msgspec.to_builtins(found) | {"too_much": msgspec.to_builtins(beyond)})
+    elif found.policies or beyond:
         from tracecli.tables import retention as tables
 
-        output.listing(tables.due(found), tables.due_plain(found))
+        if found.policies:
+            output.listing(tables.due(found), tables.due_plain(found))
+        if beyond:
+            output.listing(tables.too_much(beyond), tables.too_much_plain(beyond))
     else:
         output.say("Nothing is over by then." if ahead else "Nothing is over.")
 
@@ -92,7 +97,7 @@ def run(as_json: bool) -> None:
     still in the spool is loaded first by `tracecli ingest --once`.
     """
     from tracecli import ingest
-    from tracecli.store import expiry
+    from tracecli.store import expiry, limits
 
     home = config.home()
     home.prepare()
@@ -103,6 +108,7 @@ def run(as_json: bool) -> None:
                 "`tracecli retention plan` shows what is left to do.",
             )
         removed, now = expiry.Removed(), _now()
+        limits.shorten(home, limits.of(_loaded(), now), now)
         while (step := expiry.remove_due(home, now)) != expiry.Removed():
             removed.content += step.content
             removed.records += step.records

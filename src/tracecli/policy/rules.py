@@ -79,6 +79,11 @@ class Retention(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Prompts, completions, bodies: `30d`, `12h`, or `forever`. Then the usage record remains."""
     metadata: str = "forever"
     """The usage record; what is left of the content goes with it."""
+    max_content_bytes: int = 0
+    """Of all bodies recorded under the policy, as they passed; the oldest content goes first. 0: no limit. In a user's
+    file it is of that user's, who then does not count for the policy."""
+    max_records: int = 0
+    """Of all usage records in the same way."""
 
     @property
     def content_s(self) -> float | None:
@@ -487,6 +492,9 @@ def _check_values(file: str, own: Values, settings: Settings) -> None:
             raise PolicyError(file, key, "must be more than nothing")
         if length > _LONGEST:
             raise PolicyError(file, key, "must be less than a thousand years")
+    for key in ("max_content_bytes", "max_records"):
+        if getattr(settings.retention, key) < 0:
+            raise PolicyError(file, f"retention.{key}", "must be 0, for no limit, or more")
     for name, pattern in settings.redaction.patterns.items():
         _check_pattern(file, name, pattern)
     if not all(word.strip() for word in settings.redaction.words):

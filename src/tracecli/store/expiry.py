@@ -27,7 +27,8 @@ import duckdb
 from tracecli.cache.entries import Entries
 from tracecli.config import PRIVATE_FILE, PRIVATE_FOLDER, Home
 from tracecli.errors import HomeError, StoreBusy, TracecliError
-from tracecli.store import bodies
+from tracecli.policy.files import load
+from tracecli.store import bodies, limits
 from tracecli.store.connection import READ_PATIENCE_S, make, opened, transaction
 from tracecli.store.engine import Engine, quoted
 from tracecli.store.holds import ON_HOLD
@@ -216,8 +217,10 @@ class Keeper:
     LOOK_S = 60.0
     REWRITE_S = 600.0
 
-    def __init__(self, home: Home, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, home: Home, policies: Path | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        """`policies` is the folder whose limits of size hold; None: there are none."""
         self.home = home
+        self.policies = policies
         self._clock = clock
         self._next = self._next_rewrite = clock()
 
@@ -232,6 +235,8 @@ class Keeper:
         more = False
         untouched = False
         try:
+            if self.policies is not None:
+                limits.shorten(self.home, limits.of(load(self.policies), now), now)
             removed = remove_content(self.home, now, STEP)
             more = removed.content == STEP
             untouched = not removed.content

@@ -12,6 +12,7 @@ from tracecli.policy.rules import Retention
 from tracecli.store.expiry import Removed
 from tracecli.store.holds import Hold
 from tracecli.store.keeping import Applied, Due, Holding
+from tracecli.store.limits import TooMuch
 from tracecli.tables import grid, values
 from tracecli.tables.grid import Column, Grid
 from tracecli.tables.visible import line
@@ -152,6 +153,33 @@ def _plain(value: object) -> str | None:
             return value.isoformat(timespec="milliseconds").replace("+00:00", "Z")
         case _:
             return str(value)
+
+
+def too_much(found: Sequence[TooMuch]) -> Iterator[RenderableType]:
+    """A line for each limit that is passed."""
+    yield Grid(
+        [
+            Column("too much of", floor=10),
+            Column("content goes", right=True),
+            Column("bytes", right=True, rank=1),
+            Column("record goes", right=True),
+        ],
+        [
+            [
+                Text(line(f"{one.kind} {one.name}"), "bold"),
+                Text(values.count(one.content)),
+                Text(values.size(one.content_bytes)),
+                Text(values.count(one.records)),
+            ]
+            for one in found
+        ],
+    )
+
+
+def too_much_plain(found: Sequence[TooMuch]) -> Iterator[str]:
+    """The same for a pipe."""
+    names = TooMuch.__struct_fields__
+    return grid.plain(list(names), [[_plain(getattr(one, name)) for name in names] for one in found])
 
 
 def holds(found: Sequence[Hold], now: dt.datetime, zone: dt.tzinfo | None = None) -> Iterator[RenderableType]:
