@@ -176,3 +176,28 @@ def test_a_missing_folder_is_counted(tmp_path: Path) -> None:
     assert writer.append(captured())
     assert (writer.written, writer.lost) == (1, 1)
     writer.close()
+
+
+def test_too_much_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond its limit the spool is crowded, beyond a quarter more it takes nothing, and what it refuses is counted."""
+    monkeypatch.setattr(spool, "_MEASURE_S", -1.0)
+    writer = SpoolWriter(tmp_path, max_bytes=10_000)
+    big = captured(b"x" * 10_100, b"")
+    assert writer.append(big)
+    writer.tick()
+    assert writer.crowded
+    assert writer.append(captured(b"x" * 3000, b""))
+    writer.tick()
+    assert not writer.append(captured(b"", b""))
+    assert writer.lost == 1
+    assert writer.last_error == "too much waits to be loaded"
+    writer.close()
+    for path in spool.segments(tmp_path):
+        path.unlink()  # ingested
+    writer.tick()
+    assert not writer.crowded
+    assert writer.append(big)
+    writer.max_bytes = None
+    writer.tick()
+    assert not writer.crowded
+    writer.close()

@@ -7,6 +7,7 @@ import json
 import tracemalloc
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,7 +16,8 @@ from tests.providers.readings import JSON_HEAD, STREAM_HEAD, asked, streamed, wh
 from tests.support.exchanges import captured
 from tracecli.exchange import Exchange, Headers
 from tracecli.providers.formats import FORMATS
-from tracecli.understanding import Reading, understand
+from tracecli.recorded import record
+from tracecli.understanding import Reading, metered, understand
 
 CHAT = "openai.chat"
 ANSWER = {"id": "c1", "model": "m-1", "choices": [{"index": 0, "message": {"content": "Hi"}, "finish_reason": "stop"}]}
@@ -386,3 +388,28 @@ def test_any_bytes(
     reading.finish()
     if wire_format is None:
         understand(recorded([(3, 1.0)], status=status, response_headers=head), request, b"".join(pieces))
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_metered_afterwards(stream: bool) -> None:
+    """Without its content an exchange has the usage record that it would have with it."""
+    usage = {"prompt_tokens": 11, "completion_tokens": 7}
+    said = {"content": "hi there"}
+    answer = {"model": "gpt-4o-mini-x", "choices": [{"message": said, "finish_reason": "stop"}], "usage": usage}
+    event = {"model": "gpt-4o-mini-x", "choices": [{"delta": said, "finish_reason": "stop"}], "usage": usage}
+    body = b"data: %s\n\ndata: [DONE]\n\n" % json.dumps(event).encode() if stream else json.dumps(answer).encode()
+    messages = [{"role": "user", "content": "x"}]
+    request = json.dumps({"model": "gpt-4o-mini", "stream": stream, "messages": messages}).encode()
+    kind = "text/event-stream" if stream else "application/json"
+    one = captured(
+        request, body, status=200, request_headers=[("Content-Type", "application/json")],
+        response_headers=[("Content-Type", kind)],
+    )  # fmt: skip
+    without = metered(one)
+    assert (without.request_body, without.response_body) == (b"", b"")
+    assert b"hi there" not in msgspec.json.encode(without.exchange)
+    kept, bare = record(one).row, record(without).row
+    names = ("request_model", "response_model", "input_tokens", "output_tokens", "cost_usd", "finish_reasons", "stream")
+    for name in names:
+        assert getattr(bare, name) == getattr(kept, name), name
+    assert (bare.traced, bare.flags) == (False, ["content_dropped"])

@@ -29,11 +29,13 @@ from tracecli.cache.entries import Entries
 from tracecli.capture import Recorder
 from tracecli.config import PRIVATE_FILE, PRIVATE_FOLDER, Home, shipped
 from tracecli.errors import ConfigError, HomeError, TracecliError
+from tracecli.exchange import Captured
 from tracecli.policy import history
 from tracecli.policy.files import Watch, load
 from tracecli.policy.rules import DEFAULT
 from tracecli.providers.hosts import Hosts
 from tracecli.proxy_users import ProxyUsers
+from tracecli.understanding import metered
 
 log = logging.getLogger(__name__)
 
@@ -70,15 +72,16 @@ class Runtime:
             user_headers=checked_headers(user_headers),
             secret=_fingerprint_key(home),
             policies=load(policies),
-            write=self.spool.append,
+            write=self._record,
             can_record=lambda: not self.spool.failing,
             later=self._beside.do,
         )
         self._open_cache()
+        self._limit_spool()
         self._ingest = IngestProcess(home, policies) if ingest else None
         self._ready_file = home.root / f"proxy-{os.getpid()}.json"
         self._authority: Path | None = None
-        self._lost = 0
+        self._lost = self._dropped = self._dropped_told = 0
         self._about: dict[str, Any] = {}
         self._told: dict[str, Any] = {}
         self._tell_again = 0.0
@@ -123,6 +126,7 @@ class Runtime:
             "ingest_pid": self._ingest and self._ingest.pid,
             "recorded": self.recorder.recorded,
             "lost": self.spool.lost,
+            "dropped": self._dropped,
         }
         if about != self._told:
             self._told = about | {"recorded": dict(self.recorder.recorded)}
@@ -153,6 +157,12 @@ class Runtime:
             f"  policies  {self.policies}\n"
             "  look      tracecli usage show"
         )
+
+    def _record(self, captured: Captured) -> bool:
+        if self.spool.crowded and captured.exchange.traced:
+            self._dropped += 1
+            captured = metered(captured)
+        return self.spool.append(captured)
 
     def _keep_going(self) -> None:
         try:
@@ -187,6 +197,14 @@ class Runtime:
                 self.spool.last_error,
             )
             self._lost = self.spool.lost
+        if self._dropped > self._dropped_told:
+            log.warning(
+                "tracecli: %d exchanges were recorded without their content so far: more than %d bytes wait in %s",
+                self._dropped,
+                self.spool.max_bytes,
+                self.home.spool,
+            )
+            self._dropped_told = self._dropped
 
     def _reload_policies(self) -> None:
         if not self._watch.changed():
@@ -198,7 +216,11 @@ class Runtime:
             return
         log.info("tracecli: policies read again")
         self._open_cache()
+        self._limit_spool()
         history.note(self.home, self.policies)
+
+    def _limit_spool(self) -> None:
+        self.spool.max_bytes = self.recorder.policies.policies[DEFAULT].settings.retention.max_spool_bytes or None
 
     def _open_cache(self) -> None:
         """Have the response cache ready where a policy wants one. Without it, requests go upstream."""

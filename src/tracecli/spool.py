@@ -65,6 +65,7 @@ def _checksum(lengths: bytes, *parts: bytes) -> int:
 
 
 _PROBE_BYTES = 1 << 20
+_MEASURE_S = 1.0
 
 
 class SpoolWriter:
@@ -73,8 +74,16 @@ class SpoolWriter:
     `append` is called from the proxy's event loop, `tick` and `close` from anywhere.
     """
 
-    def __init__(self, folder: Path, *, seal_after_s: float = 1.0, seal_bytes: int = 8 << 20) -> None:
+    def __init__(
+        self, folder: Path, *, seal_after_s: float = 1.0, seal_bytes: int = 8 << 20, max_bytes: int | None = None
+    ) -> None:
+        """`max_bytes` is what may wait in the folder, of all writers; None is no limit."""
         self.folder = folder
+        self.max_bytes = max_bytes
+        self.crowded = False
+        """More waits than `max_bytes`: what comes is to be without content."""
+        self._full_up = False
+        self._measured = -_MEASURE_S
         self.seal_after_s = seal_after_s
         self.seal_bytes = seal_bytes
         self.written = 0
@@ -89,6 +98,10 @@ class SpoolWriter:
     def append(self, captured: Captured) -> bool:
         """Write one exchange; False, and counted in `lost`, if that failed."""
         with self._lock:
+            if self._full_up:
+                self.lost += 1
+                self.last_error = "too much waits to be loaded"
+                return False
             try:
                 if self._segment is None:
                     self._segment = _Segment(self.folder)
@@ -115,6 +128,7 @@ class SpoolWriter:
         """Bring what was written to the disk, and seal segments that are due. Call it a few times a second."""
         if self.failing:
             self.failing = not self._could_write()
+        self._measure()
         with self._lock:
             segment = self._segment
             if segment is not None and time.monotonic() - segment.born >= self.seal_after_s:
@@ -126,6 +140,21 @@ class SpoolWriter:
                 os.fdatasync(segment.file)
         for full in due:
             self._seal(full)
+
+    def _measure(self) -> None:
+        """See how much waits. What there is when nothing may be added any more leaves room for usage records."""
+        if self.max_bytes is None:
+            self.crowded = self._full_up = False
+            return
+        if time.monotonic() < self._measured + _MEASURE_S:
+            return
+        self._measured = time.monotonic()
+        size = 0
+        for path in segments(self.folder):
+            with contextlib.suppress(FileNotFoundError):  # ingested this moment
+                size += path.stat().st_size
+        self.crowded = size > self.max_bytes
+        self._full_up = size > self.max_bytes + self.max_bytes // 4
 
     def close(self) -> None:
         """Seal everything. Appending afterwards opens a new segment, which ingest takes once this process has ended."""

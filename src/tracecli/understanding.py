@@ -24,7 +24,7 @@ from typing import Any, Concatenate
 
 import msgspec
 
-from tracecli.exchange import Exchange, Headers, Understanding
+from tracecli.exchange import Captured, Exchange, Headers, Understanding
 from tracecli.providers.formats import FORMATS
 from tracecli.providers.reader import Reader, completion
 from tracecli.providers.registry import operation_of
@@ -70,6 +70,31 @@ def _guarded[**P](step: Callable[Concatenate[Reading, P], None]) -> Callable[Con
             self.give_up()
 
     return guarded
+
+
+DROPPED = "content_dropped"
+"""Marks an exchange whose content was not kept, for too much waited to be loaded."""
+
+
+def metered(captured: Captured) -> Captured:
+    """An exchange without its content, as if its policy did not trace, with what its usage record needs."""
+    exchange = captured.exchange
+    operation = operation_of(exchange.provider, exchange.method, exchange.path)
+    reading = Reading(exchange.provider, operation.format if operation else None, exchange.path, content=False)
+    reading.request(exchange.request_headers, captured.request_body)
+    if exchange.status is not None:
+        reading.response_head(exchange.status, exchange.response_headers)
+        reading.feed(captured.response_body)
+    changed = msgspec.structs.replace(
+        exchange,
+        traced=False,
+        metered=reading.finish(),
+        marks=[*exchange.marks, DROPPED],
+        request_cut=False,
+        response_cut=False,
+        chunks=[],
+    )
+    return Captured(changed, b"", b"")
 
 
 class Reading:

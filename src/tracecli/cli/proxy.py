@@ -167,6 +167,7 @@ def _what(proxy: RunningProxy) -> str:
     parts = [f"{lane}, flows for {proxy.flows_because}" if proxy.flows_because else lane]
     parts += [f"{count:,} recorded by {name}" for name, count in sorted(proxy.recorded.items())]
     parts += [f"{proxy.lost:,} lost"] if proxy.lost else []
+    parts += [f"{proxy.dropped:,} without content, too much waited"] if proxy.dropped else []
     parts += [f"{len(proxy.workers)} workers"] if proxy.workers else []
     return ", ".join(parts)
 

@@ -84,6 +84,9 @@ class Retention(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     file it is of that user's, who then does not count for the policy."""
     max_records: int = 0
     """Of all usage records in the same way."""
+    max_spool_bytes: int = 10_000_000_000
+    """Of what waits to be loaded, on this machine. Beyond it requests are recorded without content; beyond a quarter
+    more not at all. In `default.toml` alone."""
 
     @property
     def content_s(self) -> float | None:
@@ -468,6 +471,10 @@ def _check_values(file: str, own: Values, settings: Settings) -> None:
     cache = settings.cache
     if file != "default.toml" and "max_bytes" in own.get("cache", {}):
         raise PolicyError(file, "cache.max_bytes", "the cache is one for all policies: set it in default.toml")
+    if file != "default.toml" and "max_spool_bytes" in own.get("retention", {}):
+        raise PolicyError(
+            file, "retention.max_spool_bytes", "the spool is one for all policies: set it in default.toml"
+        )
     if not 0 <= settings.sampling <= 1:
         raise PolicyError(file, "sampling", "must be between 0 and 1")
     for key, number in (
@@ -492,7 +499,7 @@ def _check_values(file: str, own: Values, settings: Settings) -> None:
             raise PolicyError(file, key, "must be more than nothing")
         if length > _LONGEST:
             raise PolicyError(file, key, "must be less than a thousand years")
-    for key in ("max_content_bytes", "max_records"):
+    for key in ("max_content_bytes", "max_records", "max_spool_bytes"):
         if getattr(settings.retention, key) < 0:
             raise PolicyError(file, f"retention.{key}", "must be 0, for no limit, or more")
     for name, pattern in settings.redaction.patterns.items():

@@ -28,6 +28,8 @@ class RunningProxy(msgspec.Struct):
     recorded: dict[str, int] = {}
     """Exchanges, by the lane that recorded them."""
     lost: int | None = None
+    dropped: int = 0
+    """Recorded without content, for too much waited to be loaded."""
     """Exchanges that could not be recorded."""
     workers: list[int] = []
     """Processes that do its work; their figures are added to its own."""
@@ -82,6 +84,7 @@ def _add(worker: RunningProxy, proxy: RunningProxy) -> None:
         proxy.recorded[lane] = proxy.recorded.get(lane, 0) + count
     if worker.lost is not None:
         proxy.lost = (proxy.lost or 0) + worker.lost
+    proxy.dropped += worker.dropped
 
 
 def _lives(pid: int) -> bool:
