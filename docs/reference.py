@@ -67,6 +67,7 @@ COMMANDS = (
     ("retention", "apply"),
     ("retention", "hold"),
     ("redact", "test"),
+    ("redact", "apply"),
     ("erase",),
     ("db",),
     ("db", "info"),

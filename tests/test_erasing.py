@@ -93,7 +93,9 @@ def test_nothing_of_a_user_is_left(home: Home, capsys: pytest.CaptureFixture[str
     capsys.readouterr()
     receipt = erased(home, capsys, "--user", "alice")
     assert receipt["complete"] is True
-    assert receipt["erased"] | {"bytes": 0} == {"records": 5, "content": 5, "answers": 5, "quarantined": 1, "bytes": 0}  # type: ignore[operator]
+    went = receipt["erased"]
+    assert isinstance(went, dict)
+    assert [went[name] for name in ("records", "content", "answers", "quarantined")] == [5, 5, 5, 1]
     assert users(home) == ["bob"] * 5
     assert files_with(home.root, "mark alice") == []
     assert files_with(home.root, _SHARED[:50]) != []

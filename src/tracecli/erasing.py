@@ -17,11 +17,12 @@ from pathlib import Path
 
 import msgspec
 
-from tracecli import files, finding, ingest, ledger, spool, working
+from tracecli import files, finding, ingest, ledger, rewriting, spool, working
 from tracecli.config import PRIVATE_FOLDER, Home
 from tracecli.errors import StoreBusy, TracecliError
 from tracecli.exchange import new_id
 from tracecli.query.syntax import Query, parse, text_of
+from tracecli.rewriting import Rules
 from tracecli.store import erasure
 from tracecli.store.erasure import Checked, Erased, Markers
 
@@ -68,7 +69,9 @@ class Erasure(msgspec.Struct, kw_only=True):
     users: list[str]
     """Whose everything goes: also what is of them elsewhere."""
     content_only: bool
-    segments: list[str]
+    rules: Rules | None = None
+    """Of what fits only this goes; None: all of it."""
+    segments: list[str] = []
     """That were in the spool when it was asked for."""
     ids: list[str] | None = None
     """What is erased; None: it is to be found yet."""
@@ -82,8 +85,10 @@ class Erasure(msgspec.Struct, kw_only=True):
     """Why the last try failed; it is tried again."""
 
 
-def ask(home: Home, query: Query, what: str, users: Sequence[str], *, content_only: bool) -> str:
-    """Ask for all that fits a query to be erased; `done` tells of the id that is returned.
+def ask(
+    home: Home, query: Query, what: str, users: Sequence[str], *, content_only: bool, rules: Rules | None = None
+) -> str:
+    """Ask for all that fits a query to be erased, or what rules find in it; returns an id for `carried_out`.
 
     Raises HomeError if the home cannot be used, OSError if nothing can be written.
     """
@@ -96,6 +101,7 @@ def ask(home: Home, query: Query, what: str, users: Sequence[str], *, content_on
         query=text_of(query),
         users=list(users),
         content_only=content_only,
+        rules=rules,
         segments=[path.name for path in spool.segments(home.spool)],
     )
     _write(home, asked)
@@ -167,9 +173,16 @@ class Eraser:
             asked.on_hold = len(held)
             asked.ids = [identifier for identifier in found if identifier not in held]
             users = () if held else asked.users
-            asked.markers = erasure.markers(home, asked.ids, users)
+            asked.markers = None if asked.rules else erasure.markers(home, asked.ids, users)
             asked.users = list(users)
             _write(home, asked)
+        if asked.rules is not None:
+            number = rewriting.take_out(home, asked.ids, asked.rules)
+            asked.erased = Erased(records=0, content=0, answers=0, quarantined=0, bytes=0, redacted=number)
+            still = rewriting.left(home, asked.ids, asked.rules)
+            found = [f"{still} exchanges still hold some of it"] if still else []
+            self._finish(asked, asked.ids, Checked(files=0, bytes=0, markers=0, found=found))
+            return
         sought = asked.markers or Markers([], [])
         working.told(1, 3, "erasing")
         if asked.erased is None:
@@ -177,13 +190,19 @@ class Eraser:
             _write(home, asked)
         working.told(2, 3, "looking through all files")
         checked = erasure.check(home, asked.ids, sought, content_only=asked.content_only)
+        self._finish(asked, asked.ids, checked)
+
+    def _finish(self, asked: Erasure, ids: Sequence[str], checked: Checked) -> None:
+        """Write the receipt, and forget what was asked for."""
+        assert asked.erased is not None  # noqa: S101 - it was done just now
+        home = self.home
         receipt = Receipt(
             id=asked.id,
             asked_at=asked.asked_at,
             done_at=dt.datetime.now(dt.UTC),
             what=asked.what,
             content_only=asked.content_only,
-            ids_sha256=hashlib.sha256("".join(f"{one}\n" for one in asked.ids).encode()).hexdigest(),
+            ids_sha256=hashlib.sha256("".join(f"{one}\n" for one in ids).encode()).hexdigest(),
             erased=asked.erased,
             on_hold=asked.on_hold,
             still_spooled=asked.still_spooled,
@@ -192,9 +211,9 @@ class Eraser:
         receipt = msgspec.structs.replace(receipt, sha256=hashlib.sha256(msgspec.json.encode(receipt)).hexdigest())
         ledger.note(
             home,
-            "erase",
-            "erase",
-            asked.ids,
+            "redact" if asked.rules else "erase",
+            "redact apply" if asked.rules else "erase",
+            ids,
             what=asked.what,
             content_only=asked.content_only,
             complete=receipt.complete,
@@ -212,7 +231,7 @@ class Eraser:
             receipt=receipt,
         )
         _write(home, done)
-        log.info("erasure %s: %d exchanges", asked.id, len(asked.ids))
+        log.info("erasure %s: %d exchanges", asked.id, len(ids))
 
     def _note_failure(self, identifier: str, error: str) -> None:
         with contextlib.suppress(OSError, msgspec.DecodeError):

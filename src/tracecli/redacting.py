@@ -8,7 +8,7 @@ from functools import lru_cache
 import msgspec
 
 from tracecli.exchange import Captured, Headers
-from tracecli.redaction import ALWAYS, Rules, may_hold_secret, redact, rules
+from tracecli.redaction import ALWAYS, Rules, may_hold_secret, redact, redact_text, rules
 
 REDACTED = "redacted"
 """Marks an exchange of whose content something was taken out."""
@@ -67,6 +67,11 @@ def _may_hold_secret(captured: Captured) -> bool:
 
 def _encoding(headers: Headers) -> str | None:
     return next((value for name, value in headers if name.lower() == "content-encoding"), None)
+
+
+def text_without(text: str, kinds: Sequence[str], patterns: Mapping[str, str]) -> str:
+    """What a record says, without what these rules name, and without secrets. Raises ValueError for a wrong rule."""
+    return redact_text(text, _rules(tuple(dict.fromkeys([*kinds, ALWAYS])), tuple(sorted(patterns.items()))))
 
 
 @lru_cache(maxsize=64)

@@ -139,6 +139,11 @@ def redact(body: bytes, content_encoding: str | None, by: Rules) -> Redacted:
     return Redacted(changed.encode("utf-8", "surrogatepass"), True, found, paths[:MAX_PATHS] or sorted(found))
 
 
+def redact_text(text: str, by: Rules) -> str:
+    """A text without what the rules name."""
+    return _whole(text, by, Counter())
+
+
 # What JSON, server-sent events and JSON text sequences begin with.
 _STARTS = re.compile(r"[\s\ufeff\x1e]*(?:[\[{\"]|(?:data|event|id|retry)?:)")
 

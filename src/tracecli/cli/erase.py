@@ -42,7 +42,8 @@ def command(
 
     home = config.home()
     if not yes:
-        _ask(len(finding.ids(home, wanted, dt.datetime.now(dt.UTC))), content_only=content_only)
+        question = f"Erase {'what was said in' if content_only else 'all of'} {{}}, for good?"
+        confirmed(question, len(finding.ids(home, wanted, dt.datetime.now(dt.UTC))))
     asked = erasing.ask(home, wanted, what, users, content_only=content_only)
     receipt = erasing.carried_out(home, asked, config.policy_folder(home))
     if as_json:
@@ -72,12 +73,9 @@ def _chosen(users: tuple[str, ...], ids: tuple[str, ...], where: str | None) -> 
     return query, f"a query of {', '.join(fields)}"
 
 
-def _ask(number: int, *, content_only: bool) -> None:
+def confirmed(question: str, number: int) -> None:
+    """Ask about so many requests, which `{}` stands for. Raises click.Abort for a no, UsageError if nobody is there."""
+    requests = f"{number:,} request{'' if number == 1 else 's'}"
     if not sys.stdin.isatty():
-        raise click.UsageError(f"This erases {_requests(number)}, and nobody is there to ask: add --yes.")
-    what = "what was said in" if content_only else "all of"
-    click.confirm(f"Erase {what} {_requests(number)}, for good?", abort=True, err=True)
-
-
-def _requests(number: int) -> str:
-    return f"{number:,} request{'' if number == 1 else 's'}"
+        raise click.UsageError(f"This is about {requests}, and nobody is there to ask: add --yes.")
+    click.confirm(question.format(requests), abort=True, err=True)

@@ -46,7 +46,7 @@ SECTIONS = {
     },
     "Keeping": {
         "retention": "Say for how long records are kept, and remove what is over.",
-        "redact": "See what redaction takes out of what was said.",
+        "redact": "See what redaction takes out, and take it out of what is recorded.",
         "erase": "Erase requests for good: from all files, not only from lists.",
         "db": "Look after the store: its size and health, backups, less space.",
         "audit": "See who read which requests, and whether that was changed.",

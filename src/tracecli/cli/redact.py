@@ -1,24 +1,45 @@
-"""`tracecli redact`: what redaction takes out."""
+"""`tracecli redact`: what redaction takes out, and taking it out of what is recorded."""
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
+import msgspec
 
 from tracecli import config
 from tracecli.cli import output
 from tracecli.errors import ConfigError
+from tracecli.policy.rules import Redaction
+
+if TYPE_CHECKING:
+    from tracecli.redaction import Rules
+
+ALWAYS = "secrets"
+INCOMPLETE = 7
 
 _REF = re.compile(r"last|[0-9a-f]{8}[0-9a-f-]*", re.IGNORECASE)
 
 
+_policy = click.option("--policy", metavar="NAME", help="By the rules of this policy.")
+_kinds = click.option("--kind", "kinds", multiple=True, metavar="KIND", help="By this kind; may be given again.")
+_words = click.option("--word", "words", multiple=True, metavar="WORD", help="By this word; may be given again.")
+_patterns = click.option(
+    "--pattern",
+    "patterns",
+    multiple=True,
+    metavar="NAME=EXPRESSION",
+    help="By this pattern; may be given again.",
+)
+
+
 @click.group("redact")
 def command() -> None:
-    """See what redaction takes out of what was said.
+    """See what redaction takes out, and take it out of what is recorded.
 
     A policy names kinds of personal data, words and patterns of its own (`[redaction]`). Keys, tokens and passwords are
     taken out whatever it says.
@@ -28,10 +49,10 @@ def command() -> None:
 @command.command("test")
 @click.argument("what", default="-", metavar="[REF | FILE | -]")
 @click.option("--text", metavar="TEXT", help="This text, in place of a file.")
-@click.option("--policy", metavar="NAME", help="By the rules of this policy.")
-@click.option("--kind", "kinds", multiple=True, metavar="KIND", help="By this kind; may be given again.")
-@click.option("--word", "words", multiple=True, metavar="WORD", help="By this word; may be given again.")
-@click.option("--pattern", "patterns", multiple=True, metavar="NAME=EXPRESSION", help="By this pattern of RE2.")
+@_policy
+@_kinds
+@_words
+@_patterns
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: the text, and what was found where.")
 def test(
     what: str,
@@ -69,21 +90,83 @@ def test(
     output.say("\n".join(found) if found else "Nothing would be taken out.")
 
 
-def _rules(policy: str | None, kinds: tuple[str, ...], words: tuple[str, ...], patterns: tuple[str, ...]) -> Any:
-    from tracecli.policy.rules import Redaction
-    from tracecli.redaction import ALWAYS, KINDS, rules
+@command.command("apply")
+@click.option("--where", metavar="QUERY", required=True, help="Of what fits: 'user:alice since:30d'.")
+@_policy
+@_kinds
+@_words
+@_patterns
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--json", "as_json", is_flag=True, help="Print the receipt as JSON.")
+def apply(
+    where: str,
+    policy: str | None,
+    kinds: tuple[str, ...],
+    words: tuple[str, ...],
+    patterns: tuple[str, ...],
+    yes: bool,
+    as_json: bool,
+) -> int | None:
+    """Take something out of what is recorded already, for good.
 
-    own = bool(kinds or words or patterns)
-    if policy and own:
+    By the rules of a policy, or by those named here; keys, tokens and passwords go always. Bodies, texts and rows are
+    written anew, with a marker in the place of what was found, and what the cache has of these requests goes. Works
+    while the proxy records and people read. What is on legal hold stays as it is.
+    """
+    from tracecli import erasing, finding
+    from tracecli.cli.erase import confirmed
+    from tracecli.query import syntax
+    from tracecli.rewriting import Rules
+
+    if not (policy or kinds or words or patterns):
+        raise click.UsageError("Say what goes: --policy, --kind, --word or --pattern.")
+    named = _named_rules(policy, kinds, words, patterns)
+    _compiled(named)
+    query = syntax.parse(where)
+    home = config.home()
+    if not yes:
+        number = len(finding.ids(home, query, dt.datetime.now(dt.UTC)))
+        confirmed("Take it out of what was said in {}, for good?", number)
+    what = f"redaction of {', '.join([*named.kinds, *named.expressions]) or ALWAYS}"
+    rules = Rules(list(named.kinds), named.expressions)
+    asked = erasing.ask(home, query, what, [], content_only=False, rules=rules)
+    receipt = erasing.carried_out(home, asked, config.policy_folder(home))
+    if as_json:
+        output.json(msgspec.to_builtins(receipt) | {"complete": receipt.complete})
+    else:
+        from tracecli.tables import erasure as tables
+
+        output.listing(tables.receipt(receipt), tables.plain(receipt))
+    return None if receipt.complete else INCOMPLETE
+
+
+def _rules(policy: str | None, kinds: tuple[str, ...], words: tuple[str, ...], patterns: tuple[str, ...]) -> Rules:
+    """What to look for; without any of these, every kind."""
+    if policy or kinds or words or patterns:
+        return _compiled(_named_rules(policy, kinds, words, patterns))
+    from tracecli.redaction import KINDS
+
+    return _compiled(Redaction(kinds=list(KINDS)))  # type: ignore[arg-type]
+
+
+def _named_rules(
+    policy: str | None, kinds: tuple[str, ...], words: tuple[str, ...], patterns: tuple[str, ...]
+) -> Redaction:
+    if not policy:
+        return Redaction(kinds=list(kinds), words=list(words), patterns=_named(patterns))  # type: ignore[arg-type]
+    if kinds or words or patterns:
         raise click.UsageError("--policy has rules of its own: leave out --kind, --word and --pattern.")
-    named = Redaction(kinds=list(kinds if own else KINDS), words=list(words), patterns=_named(patterns))  # type: ignore[arg-type]
-    if policy:
-        from tracecli.policy.files import load
+    from tracecli.policy.files import load
 
-        policies = load(config.policy_folder(config.home())).policies
-        if policy not in policies:
-            raise ConfigError(f"there is no policy {policy!r}", f"Name one of: {', '.join(sorted(policies))}.")
-        named = policies[policy].settings.redaction
+    policies = load(config.policy_folder(config.home())).policies
+    if policy not in policies:
+        raise ConfigError(f"there is no policy {policy!r}", f"Name one of: {', '.join(sorted(policies))}.")
+    return policies[policy].settings.redaction
+
+
+def _compiled(named: Redaction) -> Rules:
+    from tracecli.redaction import rules
+
     try:
         return rules([*dict.fromkeys([*named.kinds, ALWAYS])], named.expressions)
     except ValueError as error:

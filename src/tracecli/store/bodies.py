@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import itertools
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -169,6 +169,41 @@ def read(home: Home, names: Sequence[str], ids: Sequence[str]) -> dict[str, tupl
         return join(rest, places or [], [parts[name] for name in names or ()])
 
     return {row[0]: (body(*row[1:4]), body(*row[4:7])) for row in found}
+
+
+def replace(
+    home: Home,
+    captured: Sequence[Captured],
+    said: Mapping[str, Sequence[Piece]],
+    rows: Callable[[duckdb.DuckDBPyConnection], None],
+) -> None:
+    """Put other bodies in the place of those that are stored, and in the same moment what `rows` writes.
+
+    Only for the one process that ingests, between two rounds; `forget` removes what nothing has any more afterwards.
+    """
+    ids = [one.exchange.id for one in captured]
+    with opened(home) as connection:
+        names = candidates(connection, ids)
+    with scratchpad(home) as connection:
+        found = parquet.fetched(
+            connection,
+            "SELECT parse_filename(filename), list(id::VARCHAR) FROM read_parquet($1, filename => true)"
+            " WHERE id IN (SELECT unnest($2::UUID[])) GROUP BY filename",
+            [parquet.paths(home.bodies, names), ids],
+        )
+        left = [parquet.without(home, home.bodies, connection, name, some) for name, some in found]
+    written = write(home, captured, said, said_files.Known())
+    old = [name for name, _ in found]
+    with opened(home, write=True) as connection, transaction(connection):
+        connection.execute("DELETE FROM body_file WHERE list_contains($1::VARCHAR[], name)", [old])
+        for file in left:
+            if file:
+                _name(connection, file)
+        if written is not None:
+            add(connection, written)
+        rows(connection)
+    for name in old:
+        (home.bodies / name).unlink(missing_ok=True)
 
 
 def merge_small(home: Home, many: int | None = None) -> int:

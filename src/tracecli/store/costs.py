@@ -5,8 +5,9 @@ A cost is never overwritten without its former value being kept, in the same tra
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Literal
@@ -116,6 +117,26 @@ def reparse(home: Home, records: Sequence[Recorded]) -> None:
             " WHERE exchange.id = new.id AND exchange.id BETWEEN $1::UUID AND $2::UUID",
             [min(ids), max(ids)],
         )
+
+
+_OF_REDACTION = ("flags", "error", "comment", "captured", "request_headers", "response_headers")
+
+
+@contextlib.contextmanager
+def redacted(home: Home, records: Sequence[Recorded]) -> Iterator[Callable[[duckdb.DuckDBPyConnection], None]]:
+    """What writes the rows of exchanges of which something was taken out."""
+    ids = [record.row.id for record in records]
+    settings = ", ".join(f'"{name}" = new."{name}"' for name in _OF_REDACTION)
+    with drafted(home, records, ["id", *_OF_REDACTION]) as rows:
+
+        def write(connection: duckdb.DuckDBPyConnection) -> None:
+            connection.execute(
+                f"UPDATE exchange SET {settings} FROM ({rows}) AS new"  # noqa: S608 - text of ours only
+                " WHERE exchange.id = new.id AND exchange.id BETWEEN $1::UUID AND $2::UUID",
+                [min(ids), max(ids)],
+            )
+
+        yield write
 
 
 _NEW_COSTS = (

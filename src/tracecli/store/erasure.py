@@ -55,6 +55,8 @@ class Erased(msgspec.Struct, frozen=True, kw_only=True):
     """Of the cache."""
     quarantined: int
     """Files of what could not be read."""
+    redacted: int | None = None
+    """Exchanges of which something was taken out, and the rest stays; None: they were erased."""
     bytes: int
     """That the files of content are smaller."""
 

@@ -26,6 +26,13 @@ def plain(found: Receipt) -> Iterator[str]:
 
 def _lines(found: Receipt) -> list[tuple[str, str]]:
     erased, checked = found.erased, found.checked
+    if erased.redacted is not None:
+        told = [
+            ("taken out", line(found.what)),
+            ("requests", values.count(erased.redacted)),
+            ("left", "nothing" if found.complete else "; ".join(map(line, checked.found)) or "see below"),
+        ]
+        return told + _ending(found)
     told = [
         ("erased", line(found.what) + (", what was said" if found.content_only else "")),
         ("records", values.count(erased.records)),
@@ -36,6 +43,11 @@ def _lines(found: Receipt) -> list[tuple[str, str]]:
         ("checked", f"{checked.files:,} files, {values.size(checked.bytes)}, for {checked.markers:,} markers"),
         ("left", "nothing" if found.complete else "; ".join(map(line, checked.found)) or "see below"),
     ]
+    return told + _ending(found)
+
+
+def _ending(found: Receipt) -> list[tuple[str, str]]:
+    told = []
     if found.on_hold:
         told.append(("on legal hold", f"{found.on_hold:,} requests, which stay"))
     if found.still_spooled:
