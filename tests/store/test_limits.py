@@ -16,7 +16,7 @@ from tracecli.config import Home
 from tracecli.errors import ConfigError
 from tracecli.exchange import Captured
 from tracecli.policy.files import load
-from tracecli.store import holds, limits
+from tracecli.store import expiry, holds, limits
 
 NOW = dt.datetime.now(dt.UTC)
 
@@ -103,6 +103,17 @@ def test_wrong_limits(home: Home, line: str) -> None:
     """The file and the key are named."""
     with pytest.raises(ConfigError, match=r"default.toml.*retention.max_"):
         load(policies(home, default=f"[retention]\n{line}"))
+
+
+def test_ingest_keeps_to_them_and_to_times_without_them(home: Home) -> None:
+    """What is too much goes by itself; where policies cannot be read, what is over goes all the same."""
+    store(home, *(said(n) for n in range(3)), call(9, asked("over"), answered("y"), user="bob", content_until_us=1))
+    folder = policies(home, default="max_body_bytes = 'x'")
+    expiry.Keeper(home, folder).step(NOW)
+    assert left(home) == {"alice": [1, 1, 1], "bob": [0]}
+    policies(home, default=f"[retention]\nmax_content_bytes = {SIZE + 10}")
+    expiry.Keeper(home, folder).step(NOW)
+    assert left(home)["alice"] == [0, 0, 1]
 
 
 def test_an_empty_home(home: Home) -> None:

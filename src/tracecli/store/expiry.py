@@ -26,7 +26,7 @@ import duckdb
 
 from tracecli.cache.entries import Entries
 from tracecli.config import PRIVATE_FILE, PRIVATE_FOLDER, Home
-from tracecli.errors import HomeError, StoreBusy, TracecliError
+from tracecli.errors import ConfigError, HomeError, StoreBusy, TracecliError
 from tracecli.policy.files import load
 from tracecli.store import bodies, limits
 from tracecli.store.connection import READ_PATIENCE_S, make, opened, transaction
@@ -235,8 +235,7 @@ class Keeper:
         more = False
         untouched = False
         try:
-            if self.policies is not None:
-                limits.shorten(self.home, limits.of(load(self.policies), now), now)
+            limits.shorten(self.home, self._limits(now), now)
             removed = remove_content(self.home, now, STEP)
             more = removed.content == STEP
             untouched = not removed.content
@@ -251,6 +250,16 @@ class Keeper:
         took = self._clock() - begun
         self._next = begun + took + (took if more else max(self.LOOK_S, 20 * took))
         return not untouched
+
+    def _limits(self, now: dt.datetime) -> list[limits.Limit]:
+        """Those of the policies as they are; none where these cannot be read: what is over goes all the same."""
+        if self.policies is None:
+            return []
+        try:
+            return limits.of(load(self.policies), now)
+        except ConfigError as error:
+            log.warning("retention goes without limits of size: %s", error)
+            return []
 
     def _remove_records(self, now: dt.datetime) -> int:
         begun = self._clock()
