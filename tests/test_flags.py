@@ -340,7 +340,9 @@ def test_no_mark_can_be_a_rule() -> None:
     assert all(name_problem(mark) for mark in MARKS)
     source = "\n".join(path.read_text("utf-8") for path in SOURCE.rglob("*.py"))
     set_by = re.findall(
-        r"""_flag\("(\w+)"\)|^(?:REDACTED|WITHHELD) = "(\w+)"|self\.flags = \["(\w+)"\]""", source, re.M
+        r"""_flag\("(\w+)"\)|^(?:REDACTED|WITHHELD|DROPPED|REMOVED|ERASED) = "(\w+)"|self\.flags = \["(\w+)"\]""",
+        source,
+        re.M,
     )
     told = re.findall(r"^\| `(\w+)` +\|", (SOURCE / "understanding.py").read_text("utf-8"), re.M)
     assert {name for names in set_by for name in names if name} | set(told) | {"request_cut", "response_cut"} == MARKS

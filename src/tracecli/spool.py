@@ -149,9 +149,13 @@ class SpoolWriter:
         if time.monotonic() < self._measured + _MEASURE_S:
             return
         self._measured = time.monotonic()
+        try:
+            waiting = segments(self.folder)
+        except OSError:  # then nothing can be written either, and that is told
+            return
         size = 0
-        for path in segments(self.folder):
-            with contextlib.suppress(FileNotFoundError):  # ingested this moment
+        for path in waiting:
+            with contextlib.suppress(OSError):  # ingested this moment
                 size += path.stat().st_size
         self.crowded = size > self.max_bytes
         self._full_up = size > self.max_bytes + self.max_bytes // 4

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from tests.support.proxies import Proxy
 
 _THREADS = 4
-_BODY = json.dumps({"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "under load"}]}).encode()
+BODY = json.dumps({"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "under load"}]}).encode()
 
 
 @dataclass
@@ -58,7 +58,7 @@ def _send(proxy: Proxy, current: Load, thread: int, gap_s: float) -> None:
             user = f"{current.prefix}-{thread}-{number}"
             headers = {"Content-Type": "application/json", "X-Tracecli-User": user}
             try:
-                connection.request("POST", "/v1/chat/completions", _BODY, headers)
+                connection.request("POST", "/v1/chat/completions", BODY, headers)
                 answer = connection.getresponse()
                 answer.read()
                 if answer.status == 200:
