@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 from tracecli.exchange import Exchange, Headers, Understanding
 from tracecli.providers.registry import Operation, operation_of
-from tracecli.redaction import may_hold_secret
 from tracecli.understanding import Reading
 from tracecli.wire.encodings import decode
 
@@ -170,6 +169,8 @@ def why_not_answered(exchange: Exchange, response_body: bytes, max_entry_bytes: 
     operation = operation_of(exchange.provider, exchange.method, exchange.path)
     if operation is None or operation.format is None:
         return "format"
+    from tracecli.redaction import may_hold_secret  # 20 ms that a proxy without a cache does not pay when it starts
+
     headers = {name.lower(): value for name, value in exchange.response_headers}
     if may_hold_secret(response_body, headers.get("content-encoding")):
         return "secret"
