@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import json
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.chats import answered, call
+from tests.support.deadly import die_at
 from tests.support.entries import entry
 from tests.support.secrets_in_files import files_with
 from tracecli import browse, erasing, finding, ingest, ledger
@@ -204,37 +204,23 @@ def test_killed_anywhere(home: Home, capsys: pytest.CaptureFixture[str], step: i
     """The next ingest goes on with it, whatever was done by then."""
     stored(home, *(said(n, user) for n in range(3) for user in ("alice", "bob")))
     identifier = erasing.ask(home, parse('"mark alice"'), "words", [], content_only=False)
-    killed = subprocess.run([sys.executable, "-c", _KILLED, str(home.root), str(step)], check=False)
-    assert killed.returncode in (-signal.SIGKILL, 0)
+    die_at(home, step, *_STEPS)
     receipt = erasing.carried_out(home, identifier, home.root.parent / "policies")
     assert receipt.complete
     assert users(home) == ["bob"] * 3
     assert files_with(home.root, "mark alice") == []
 
 
-_KILLED = """
-import os, signal, sys
-from pathlib import Path
-from tracecli import erasing, ingest
-from tracecli.config import Home
-from tracecli.store import bodies, erasure, expiry, parquet, pools
-left = int(sys.argv[2])
-def step(of):
-    def deadly(*args, **named):
-        global left
-        left -= 1
-        if left < 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return of(*args, **named)
-    return deadly
-for module, name in (
-    (erasing, "_write"), (erasure, "erase"), (erasure, "check"), (bodies, "forget"), (expiry, "write_anew"),
-    (expiry, "_copy"), (bodies, "_replace"), (pools, "sweep"),
-):
-    setattr(module, name, step(getattr(module, name)))
-home = Home(Path(sys.argv[1]))
-ingest.run(home, once=True, ended=lambda: True, policies=home.root.parent / "policies", chores=[erasing.Eraser(home)])
-"""
+_STEPS = (
+    "tracecli.erasing:_write",
+    "tracecli.store.erasure:erase",
+    "tracecli.store.erasure:check",
+    "tracecli.store.bodies:forget",
+    "tracecli.store.expiry:write_anew",
+    "tracecli.store.expiry:_copy",
+    "tracecli.store.bodies:_replace",
+    "tracecli.store.pools:sweep",
+)
 
 
 def test_what_is_left_is_told(home: Home, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import gzip
 import json
-import signal
-import subprocess
-import sys
 
 import pytest
 
 from tests.support.chats import answered, asked, call
+from tests.support.deadly import die_at
 from tests.support.secrets_in_files import files_with
 from tests.test_erasing import home, stored
 from tracecli import browse, erasing, finding, ledger
@@ -96,8 +94,7 @@ def test_killed_anywhere(home: Home, step: int) -> None:
     stored(home, *ones)
     rules = Rules(["email"], {})
     identifier = erasing.ask(home, parse("user:*"), "x", [], content_only=False, rules=rules)
-    killed = subprocess.run([sys.executable, "-c", _KILLED, str(home.root), str(step)], check=False)
-    assert killed.returncode in (-signal.SIGKILL, 0)
+    die_at(home, step, *_STEPS)
     for one in ones:
         assert browse.open_exchange(home, one.exchange.id).request.body
     assert erasing.carried_out(home, identifier, home.root.parent / "policies").complete
@@ -105,29 +102,15 @@ def test_killed_anywhere(home: Home, step: int) -> None:
     assert all(b"[REDACTED:email] asks" in browse.open_exchange(home, one.exchange.id).request.body for one in ones)
 
 
-_KILLED = """
-import os, signal, sys
-from pathlib import Path
-from tracecli import erasing, ingest, rewriting
-from tracecli.config import Home
-from tracecli.store import bodies, expiry, parquet
-left = int(sys.argv[2])
-def step(of):
-    def deadly(*args, **named):
-        global left
-        left -= 1
-        if left < 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return of(*args, **named)
-    return deadly
-for module, name in (
-    (erasing, "_write"), (rewriting, "_replace"), (bodies, "write"), (bodies, "add"), (bodies, "forget"),
-    (expiry, "write_anew"), (parquet, "without"),
-):
-    setattr(module, name, step(getattr(module, name)))
-home = Home(Path(sys.argv[1]))
-ingest.run(home, once=True, ended=lambda: True, policies=home.root.parent / "policies", chores=[erasing.Eraser(home)])
-"""
+_STEPS = (
+    "tracecli.erasing:_write",
+    "tracecli.rewriting:_replace",
+    "tracecli.store.bodies:write",
+    "tracecli.store.bodies:add",
+    "tracecli.store.bodies:forget",
+    "tracecli.store.expiry:write_anew",
+    "tracecli.store.parquet:without",
+)
 
 
 @pytest.mark.parametrize("args", [[], ["--kind", "email", "--policy", "x"], ["--kind", "mail"], ["--pattern", "a=("]])

@@ -24,8 +24,8 @@ from tracecli.store import snapshot
 from tracecli.store.bodies import BODIES
 from tracecli.store.connection import opened
 from tracecli.store.engine import DATABASE, scratchpad, sparing
+from tracecli.store.exchanges import HELD
 from tracecli.store.snapshot import Snapshot
-from tracecli.store.upkeep import HELD
 
 _BACKUP = "Bring it back from a backup (`tracecli db restore`), if there is one."
 _SETTLED_S = 60.0

@@ -101,7 +101,7 @@ def erase(home: Home, ids: Sequence[str], users: Sequence[str], sought: Markers,
     given = [parquet.as_list(ids)]
     with opened(home, write=True) as connection, transaction(connection):
         [(there, content)] = connection.execute(
-            "SELECT count(*), count(*) FILTER (traced AND content_removed_at IS NULL)"  # noqa: S608 - text of ours only
+            f"SELECT count(*), count(*) FILTER ({exchanges.HELD})"  # noqa: S608 - text of ours only
             f" FROM exchange WHERE id IN ({_IDS})",
             given,
         ).fetchall()

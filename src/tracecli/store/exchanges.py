@@ -333,6 +333,8 @@ def _exchange(row: Row, values: dict[str, Any]) -> Exchange:
     return msgspec.convert(fields, Exchange)
 
 
+HELD = "(traced AND content_removed_at IS NULL)"
+"""The condition of exchanges whose content is there."""
 ROW_COLUMNS = tuple(_ROW_COLUMNS)
 ROW = ", ".join(_READ_AS.get(name, f'"{name}"') for name in _ROW_COLUMNS)
 """What to select of a table `exchange`, for `row_of`."""

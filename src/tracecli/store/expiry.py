@@ -31,6 +31,7 @@ from tracecli.policy.files import load
 from tracecli.store import bodies, limits
 from tracecli.store.connection import READ_PATIENCE_S, make, opened, transaction
 from tracecli.store.engine import Engine, quoted
+from tracecli.store.exchanges import HELD
 from tracecli.store.holds import ON_HOLD
 
 log = logging.getLogger(__name__)
@@ -40,11 +41,10 @@ STEP = 1000
 REMOVED = "content_removed"
 """The flag of a record whose content is gone."""
 
-_HELD = "(traced AND content_removed_at IS NULL)"
 # What goes at the moment $1. `least` passes over NULL. A record stays until its content is gone: it alone says that
 # there is some.
-_CONTENT_GOES = f"({_HELD} AND least(content_until, metadata_until) <= $1 AND NOT {ON_HOLD})"
-_RECORD_GOES = f"(metadata_until <= $1 AND NOT {_HELD} AND NOT {ON_HOLD})"
+_CONTENT_GOES = f"({HELD} AND least(content_until, metadata_until) <= $1 AND NOT {ON_HOLD})"
+_RECORD_GOES = f"(metadata_until <= $1 AND NOT {HELD} AND NOT {ON_HOLD})"
 _STAYS = {
     "exchange": "id NOT IN (SELECT id FROM going)",
     "cost_change": "exchange_id NOT IN (SELECT id FROM going)",

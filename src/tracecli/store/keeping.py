@@ -17,15 +17,15 @@ import msgspec
 
 from tracecli.config import Home
 from tracecli.store.connection import opened, transaction
+from tracecli.store.exchanges import HELD
 from tracecli.store.holds import ON_HOLD
 
 _BATCH = 20_000  # rows that `apply` changes while others wait
 _PAUSE_S = 0.05  # for those who waited
 
-_HELD = "(traced AND content_removed_at IS NULL)"
 _BYTES = "request_bytes + response_bytes"
 # What is over at the moment $1. `least` passes over NULL.
-_CONTENT_OVER = f"({_HELD} AND least(content_until, metadata_until) <= $1 AND NOT {ON_HOLD})"
+_CONTENT_OVER = f"({HELD} AND least(content_until, metadata_until) <= $1 AND NOT {ON_HOLD})"
 _RECORD_OVER = f"(metadata_until <= $1 AND NOT {ON_HOLD})"
 
 
@@ -128,9 +128,9 @@ def holdings(home: Home) -> list[Holding]:
     try:
         with opened(home) as connection:
             found = connection.execute(
-                f"SELECT policy, count(*), count(*) FILTER ({_HELD}),"  # noqa: S608 - text of ours only
-                f" coalesce(sum({_BYTES}) FILTER ({_HELD}), 0)::BIGINT,"
-                f" count(*) FILTER ({_HELD} AND {first_end} IS NULL), epoch_us(min({first_end}) FILTER ({_HELD})),"
+                f"SELECT policy, count(*), count(*) FILTER ({HELD}),"  # noqa: S608 - text of ours only
+                f" coalesce(sum({_BYTES}) FILTER ({HELD}), 0)::BIGINT,"
+                f" count(*) FILTER ({HELD} AND {first_end} IS NULL), epoch_us(min({first_end}) FILTER ({HELD})),"
                 " count(content_removed_at), count(*) FILTER (metadata_until IS NULL), epoch_us(min(metadata_until))"
                 " FROM exchange GROUP BY policy ORDER BY policy"
             ).fetchall()
@@ -150,7 +150,7 @@ def _instant(us: int | None) -> dt.datetime | None:
 
 # The exchanges of the policy $1 as they are and as they will be.
 _NEW = f"""
-    SELECT id, {_HELD} AS held, {_BYTES} AS bytes, content_until AS old_content, metadata_until AS old_metadata,
+    SELECT id, {HELD} AS held, {_BYTES} AS bytes, content_until AS old_content, metadata_until AS old_metadata,
         CASE WHEN held THEN started_at + to_microseconds(CASE WHEN own.name IS NULL THEN $2 ELSE own.content_us END)
             ELSE content_until END AS content_until,
         started_at + to_microseconds(CASE WHEN own.name IS NULL THEN $3 ELSE own.metadata_us END) AS metadata_until

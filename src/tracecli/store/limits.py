@@ -16,6 +16,7 @@ import msgspec
 from tracecli.config import Home
 from tracecli.policy.rules import PolicySet
 from tracecli.store.connection import opened, transaction
+from tracecli.store.exchanges import HELD
 from tracecli.store.holds import ON_HOLD
 
 
@@ -110,7 +111,7 @@ _WHOSE = (
 _CONTENT = (
     f"SELECT id, bytes FROM (SELECT id, request_bytes + response_bytes AS bytes, {ON_HOLD} AS on_hold,"  # noqa: S608
     " sum(request_bytes + response_bytes) OVER (ORDER BY id DESC) AS upto FROM exchange"
-    f" WHERE traced AND content_removed_at IS NULL AND {_WHOSE}) WHERE $4 > 0 AND upto > $4 AND NOT on_hold"
+    f" WHERE {HELD} AND {_WHOSE}) WHERE $4 > 0 AND upto > $4 AND NOT on_hold"
 )
 _RECORDS = (
     f"SELECT id FROM (SELECT id, {ON_HOLD} AS on_hold, row_number() OVER (ORDER BY id DESC) AS upto"  # noqa: S608

@@ -26,7 +26,6 @@ _WAITING = (*exchanges.ROW_COLUMNS, "tools", "lane", "reason", "cost_detail", "c
 
 
 _FEW = 10_000
-_HELD = "traced AND content_removed_at IS NULL"
 
 
 class Extent(NamedTuple):
@@ -113,7 +112,7 @@ class Selection:
         where, parameters = condition
         [(first, last, size)] = self.connection.execute(
             "SELECT min(id)::VARCHAR, max(id)::VARCHAR, sum(request_bytes + response_bytes)::BIGINT"  # noqa: S608 - ours
-            f" FROM exchange WHERE {_HELD} AND {where}",
+            f" FROM exchange WHERE {exchanges.HELD} AND {where}",
             parameters,
         ).fetchall()
         return None if first is None else Extent(first, last, size)
@@ -132,7 +131,7 @@ class Selection:
             parameters += [min(among), max(among), list(among)]
         found = self.connection.execute(
             "SELECT id::VARCHAR, request_bytes + response_bytes FROM exchange"  # noqa: S608 - text of ours only
-            f" WHERE {_HELD} AND {where} ORDER BY exchange.id DESC",
+            f" WHERE {exchanges.HELD} AND {where} ORDER BY exchange.id DESC",
             parameters,
         )
         return found.fetchall()

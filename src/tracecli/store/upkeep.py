@@ -18,9 +18,7 @@ from tracecli.config import Home
 from tracecli.store import bodies, connection, expiry, snapshot
 from tracecli.store.connection import MIGRATIONS, opened
 from tracecli.store.engine import scratchpad, sparing
-
-HELD = "(traced AND content_removed_at IS NULL)"
-"""Of exchanges whose content is there."""
+from tracecli.store.exchanges import HELD
 
 
 class Info(msgspec.Struct, kw_only=True):
