@@ -183,7 +183,9 @@ def test_each_call_on_a_socket_is_recorded(provider: RealtimeProvider, tmp_path:
     assert "Traceback" not in place.said()
 
 
-# The official client, which takes its proxy and its authorities from the environment as all its calls do.
+# The official client, which takes its proxy and its authorities from the environment as all its calls do. Only in its
+# asynchronous form: the other reads and writes one TLS connection from two threads at once, which OpenSSL does not
+# allow; with Python 3.13.0 one opening in a hundred fails by it, with any server and without a proxy.
 
 KEY = "sk-standin-0123456789abcdef"
 PROMPTS = ["What is the capital of France?", "And since when?"]
@@ -195,25 +197,7 @@ def named(user: str) -> dict[str, Any]:
 
 def realtime(user: str, options: Any) -> list[str]:
     """Two calls on one socket of the realtime API; returns the texts."""
-    texts = []
-    with (
-        openai.OpenAI(**named(user)) as client,
-        client.realtime.connect(model="gpt-realtime", websocket_connection_options=options) as connection,
-    ):
-        for prompt in PROMPTS:
-            connection.conversation.item.create(item=user_item(prompt))
-            connection.response.create()
-            text = ""
-            for event in connection:
-                if event.type == "response.output_text.delta":
-                    text += event.delta
-                elif event.type == "response.done":
-                    break
-            texts.append(text)
-    return texts
 
-
-def realtime_async(user: str, options: Any) -> list[str]:
     async def talk() -> list[str]:
         texts = []
         async with (
@@ -237,21 +221,7 @@ def realtime_async(user: str, options: Any) -> list[str]:
 
 def responses(user: str, options: Any) -> list[str]:
     """The same of the Responses API."""
-    texts = []
-    with (
-        openai.OpenAI(**named(user)) as client,
-        client.responses.connect(websocket_connection_options=options) as connection,
-    ):
-        for prompt in PROMPTS:
-            connection.response.create(model="gpt-4o-mini", input=prompt)
-            for event in connection:
-                if event.type == "response.completed":
-                    texts.append(event.response.output_text)
-                    break
-    return texts
 
-
-def responses_async(user: str, options: Any) -> list[str]:
     async def talk() -> list[str]:
         texts = []
         async with (
@@ -282,9 +252,8 @@ RESPONSES = {"operation": "chat", "request_model": "gpt-4o-mini"}
     [
         (realtime, {}, "/v1/realtime", REALTIME),
         (realtime, {"compression": "deflate"}, "/v1/realtime", REALTIME),
-        (realtime_async, {}, "/v1/realtime", REALTIME),
         (responses, {}, "/v1/responses", RESPONSES),
-        (responses_async, {"compression": "deflate"}, "/v1/responses", RESPONSES),
+        (responses, {"compression": "deflate"}, "/v1/responses", RESPONSES),
     ],
 )
 def test_openai_client(

@@ -329,6 +329,7 @@ class _WebSocket(_Http1Reply):
             for event in self._frames.events():
                 if isinstance(event, CloseConnection):
                     self._writer.write(self._frames.send(event.response()))
+                    return
                 elif isinstance(event, TextMessage):
                     text += event.data
                     if event.message_finished:
