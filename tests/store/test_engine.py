@@ -1,5 +1,6 @@
 """The process's own DuckDB: the database is attached for moments, and others get it then."""
 
+import shutil
 import subprocess
 import sys
 import threading
@@ -9,10 +10,10 @@ import duckdb
 import pytest
 
 from tracecli.config import Home
-from tracecli.errors import StoreBusy
+from tracecli.errors import HomeError, StoreBusy
 from tracecli.store import connection
 from tracecli.store.connection import make, opened
-from tracecli.store.engine import engine, left_over, scratchpad, sparing, spill_folder
+from tracecli.store.engine import Engine, engine, left_over, scratchpad, sparing, spill_folder
 
 _OTHER = "import duckdb, sys; duckdb.connect(sys.argv[1]).execute('SELECT count(*) FROM exchange')"
 
@@ -141,3 +142,27 @@ def test_what_is_left_over(home: Home) -> None:
     assert left_over(home.scratch / f"{gone.pid}-x.spill")
     assert left_over(home.scratch / "rewrite.spill")
     assert not left_over(home.scratch / "rewrite.parquet")
+
+
+def test_replaced_while_it_is_opened(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever opens the database in the moment in which another one takes its name gets that one."""
+    attach = Engine._attach
+    failures: list[bool] = []
+
+    def attached(self: Engine, write: bool) -> None:
+        """As when the log of another database lies beside the one that was opened."""
+        if failures:
+            if failures.pop():
+                copy = home.scratch / "copy"
+                shutil.copyfile(home.database, copy)
+                copy.replace(home.database)
+            raise duckdb.IOException("WAL does not match database file.")
+        attach(self, write)
+
+    monkeypatch.setattr(Engine, "_attach", attached)
+    failures[:] = [True, True]
+    with opened(home) as connection:
+        assert connection.execute("SELECT count(*) FROM exchange").fetchall() == [(0,)]
+    failures[:] = [False]
+    with pytest.raises(HomeError, match="does not match"), opened(home):
+        pass

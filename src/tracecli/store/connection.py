@@ -95,11 +95,14 @@ def _database(home: Home, write: bool) -> Iterator[duckdb.DuckDBPyConnection]:
 def _waited[T](home: Home, patience: float, open_it: Callable[[], T]) -> T:
     deadline = time.monotonic() + patience
     while True:
+        before = _identity(home)
         try:
             return open_it()
         except (duckdb.Error, Held) as error:
             message = str(error)
-            if not isinstance(error, Held) and not _is_locked(message):
+            # Another database took the name (`expiry`) while this one was opened, and its log was taken for this one's.
+            replaced = _identity(home) != before
+            if not isinstance(error, Held) and not _is_locked(message) and not replaced:
                 raise HomeError(
                     f"cannot open the database {home.database}: {message.splitlines()[0]}",
                     "If it is damaged, move it away; what is still in the spool is loaded into a new one.",
@@ -110,6 +113,15 @@ def _waited[T](home: Home, patience: float, open_it: Callable[[], T]) -> T:
                     "Close the program that has it open (a DuckDB shell, for instance) and try again.",
                 ) from error
         time.sleep(random.uniform(0.002, 0.02))  # noqa: S311 - spreads the waiting, no secret
+
+
+def _identity(home: Home) -> tuple[int, int] | None:
+    """Which file has the name of the database; None: there is none."""
+    try:
+        about = home.database.stat()
+    except FileNotFoundError:
+        return None
+    return about.st_dev, about.st_ino
 
 
 def _is_locked(message: str) -> bool:
