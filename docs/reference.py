@@ -52,6 +52,8 @@ COMMANDS = (
     ("flags", "list"),
     ("flags", "test"),
     ("user", "add"),
+    ("encryption", "on"),
+    ("encryption", "rotate"),
     ("cache", "stats"),
     ("cache", "simulate"),
     ("cache", "explain"),

@@ -315,7 +315,7 @@ def test_a_deep_spool_is_worked_off_in_bounded_rounds(home: Home) -> None:
         exchange = msgspec.structs.replace(one.exchange, id=identifier)
         assert writer.append(Captured(exchange, one.request_body, one.response_body))
     writer.close()
-    largest = max(sum(1 for _ in spool.read(segment)) for segment in spool.segments(home.spool))
+    largest = max(sum(1 for _ in spool.read(home, segment)) for segment in spool.segments(home.spool))
     for loaded in (1, 2 * ingest.ROUND_EXCHANGES):  # when to kill it
         process = subprocess.Popen([sys.executable, "-m", "tracecli", "ingest", "--once", "--home", home.root])
         wait_until(lambda loaded=loaded: _stored(home) >= loaded, f"{loaded} exchanges", 120)  # type: ignore[misc]

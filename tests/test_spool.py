@@ -11,14 +11,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.encrypting import encrypt
 from tests.support.exchanges import captured
-from tracecli import spool
+from tracecli import keys, spool
+from tracecli.config import Home
 from tracecli.exchange import Captured
 from tracecli.spool import Damage, SpoolWriter
 
 
-def written(folder: Path, *exchanges: Captured) -> Path:
-    writer = SpoolWriter(folder)
+@pytest.fixture(scope="module", params=[False, True], ids=["plain", "encrypted"])
+def home(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Home:
+    """The home that segments belong to."""
+    found = Home(tmp_path_factory.mktemp("spooling") / "home")
+    found.prepare()
+    if request.param:
+        encrypt(found)
+    return found
+
+
+def written(home: Home, folder: Path, *exchanges: Captured) -> Path:
+    writer = SpoolWriter(folder, ring=keys.ring(home))
     for exchange in exchanges:
         assert writer.append(exchange)
     writer.close()
@@ -28,81 +40,82 @@ def written(folder: Path, *exchanges: Captured) -> Path:
 
 @given(st.lists(st.tuples(st.binary(max_size=300), st.binary(max_size=300)), min_size=1, max_size=5))
 def test_reads_back_what_was_written(
-    tmp_path_factory: pytest.TempPathFactory, bodies: list[tuple[bytes, bytes]]
+    home: Home, tmp_path_factory: pytest.TempPathFactory, bodies: list[tuple[bytes, bytes]]
 ) -> None:
     """Each exchange comes back equal, in order, whatever its bytes."""
     exchanges = [captured(*pair) for pair in bodies]
-    segment = written(tmp_path_factory.mktemp("spool"), *exchanges)
-    assert list(spool.read(segment)) == exchanges
+    segment = written(home, tmp_path_factory.mktemp("spool"), *exchanges)
+    assert list(spool.read(home, segment)) == exchanges
 
 
-def test_every_torn_tail_loses_only_the_last(tmp_path: Path) -> None:
+def test_every_torn_tail_loses_only_the_last(home: Home, tmp_path: Path) -> None:
     """Cut anywhere in its last frame, a segment still gives the frames before it."""
     first, last = captured(), captured(b"q" * 40, b"a" * 40)
-    segment = written(tmp_path, first, last)
+    segment = written(home, tmp_path, first, last)
     data = segment.read_bytes()
     alone = tmp_path / "alone"
     alone.mkdir()
-    whole = len(data) - len(written(alone, last).read_bytes())
+    whole = len(data) - len(written(home, alone, last).read_bytes())
     for end in range(whole, len(data)):
-        found = list(spool.frames(segment.stem, data[:end]))
+        found = list(spool.frames(home, segment.stem, data[:end]))
         assert found[0] == first
         assert all(isinstance(one, Damage) for one in found[1:])
         assert len(found) == (1 if end == whole else 2)
 
 
 @given(st.data())
-def test_damage_costs_only_the_frame_it_hits(data: st.DataObject) -> None:
+def test_damage_costs_only_the_frame_it_hits(
+    home: Home, segment_of_three: tuple[list[Captured], str, bytes, list[int]], data: st.DataObject
+) -> None:
     """A flipped byte loses at most the exchange it lies in; the damage names those bytes, and reading goes on."""
-    exchanges, name, raw, ends = _SEGMENT
+    exchanges, name, raw, ends = segment_of_three
     at = data.draw(st.integers(0, len(raw) - 1))
     flip = data.draw(st.integers(1, 255))
-    found = list(spool.frames(name, raw[:at] + bytes([raw[at] ^ flip]) + raw[at + 1 :]))
+    found = list(spool.frames(home, name, raw[:at] + bytes([raw[at] ^ flip]) + raw[at + 1 :]))
     hit = next(number for number, end in enumerate(ends) if at < end)
     assert [one for one in found if not isinstance(one, Damage)] == [e for n, e in enumerate(exchanges) if n != hit]
     [damage] = [one for one in found if isinstance(one, Damage)]
     assert damage.offset <= at < damage.offset + damage.length
 
 
-def _segment() -> tuple[list[Captured], str, bytes, list[int]]:
-    import tempfile
-
+@pytest.fixture(scope="module")
+def segment_of_three(
+    home: Home, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[list[Captured], str, bytes, list[int]]:
+    """Exchanges, the name and bytes of the segment that holds them, and where each one's frame ends."""
+    folder = tmp_path_factory.mktemp("three")
     exchanges = [captured(), captured(b"", b""), captured(b"x" * 100, b"y" * 100)]
     ends: list[int] = []
-    with tempfile.TemporaryDirectory() as folder:
-        writer = SpoolWriter(Path(folder))
-        for exchange in exchanges:
-            writer.append(exchange)
-            ends.append(spool.segments(Path(folder))[0].stat().st_size)
-        writer.close()
-        [segment] = spool.segments(Path(folder))
-        return exchanges, segment.stem, segment.read_bytes(), ends
-
-
-_SEGMENT = _segment()
+    writer = SpoolWriter(folder, ring=keys.ring(home))
+    for exchange in exchanges:
+        writer.append(exchange)
+        ends.append(spool.segments(folder)[0].stat().st_size)
+    writer.close()
+    [segment] = spool.segments(folder)
+    return exchanges, segment.stem, segment.read_bytes(), ends
 
 
 @given(st.binary(max_size=2000))
-def test_garbage_is_damage(data: bytes) -> None:
+def test_garbage_is_damage(home: Home, data: bytes) -> None:
     """Bytes that are no segment are reported, never raised on."""
-    assert all(isinstance(one, Damage) for one in spool.frames("garbage", data))
+    assert all(isinstance(one, Damage) for one in spool.frames(home, "garbage", data))
 
 
-def test_recorded_content_cannot_pass_for_a_frame(tmp_path: Path) -> None:
+def test_recorded_content_cannot_pass_for_a_frame(home: Home, tmp_path: Path) -> None:
     """After damage, a frame of another segment inside a body is not taken for one of this."""
     other = tmp_path / "other"
     other.mkdir()
-    inside = written(other, captured(b"forged")).read_bytes()
-    segment = written(tmp_path, captured(inside, inside))
+    inside = written(home, other, captured(b"forged")).read_bytes()
+    segment = written(home, tmp_path, captured(inside, inside))
     data = segment.read_bytes()
-    [damage] = list(spool.frames(segment.stem, b"\x00" + data[1:]))
+    [damage] = list(spool.frames(home, segment.stem, b"\x00" + data[1:]))
     assert isinstance(damage, Damage)
     assert damage.length == len(data)
 
 
-def test_a_record_of_a_newer_version_is_kept_apart(tmp_path: Path) -> None:
+def test_a_record_of_a_newer_version_is_kept_apart(home: Home, tmp_path: Path) -> None:
     """What a newer tracecli wrote is not read as something else."""
-    [damage] = list(spool.read(written(tmp_path, captured(version=99))))
+    [damage] = list(spool.read(home, written(home, tmp_path, captured(version=99))))
     assert isinstance(damage, Damage)
 
 
@@ -118,7 +131,7 @@ def test_a_segment_is_finished_when_its_writer_is_gone(tmp_path: Path) -> None:
     assert not spool.is_finished(tmp_path / "gone.seg")
 
 
-def test_a_segment_is_finished_when_its_writer_was_killed(tmp_path: Path) -> None:
+def test_a_segment_is_finished_when_its_writer_was_killed(home: Home, tmp_path: Path) -> None:
     """A killed process leaves its segment to whoever reads it next."""
     script = (
         "import os, sys; from pathlib import Path; from tests.support.exchanges import captured\n"
@@ -128,7 +141,7 @@ def test_a_segment_is_finished_when_its_writer_was_killed(tmp_path: Path) -> Non
     subprocess.run([sys.executable, "-c", script, tmp_path], cwd=Path(__file__).parents[1], check=False, timeout=30)
     [left] = spool.segments(tmp_path)
     assert spool.is_finished(left)
-    [one] = spool.read(left)
+    [one] = spool.read(home, left)
     assert isinstance(one, Captured)
 
 
@@ -141,14 +154,16 @@ def test_size_seals(tmp_path: Path) -> None:
     assert len(spool.segments(tmp_path)) == 4
 
 
-def test_files_are_private(tmp_path: Path) -> None:
+def test_files_are_private(home: Home, tmp_path: Path) -> None:
     """Nobody else may read a segment."""
-    assert written(tmp_path, captured()).stat().st_mode & 0o077 == 0
+    assert written(home, tmp_path, captured()).stat().st_mode & 0o077 == 0
 
 
-def test_a_failing_disk_is_counted_and_recovered_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failing_disk_is_counted_and_recovered_from(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A write that fails costs that exchange and no other, and leaves no half frame."""
-    writer = SpoolWriter(tmp_path)
+    writer = SpoolWriter(tmp_path, ring=keys.ring(home))
     first, second = captured(), captured()
     assert writer.append(first)
     real = os.write
@@ -163,7 +178,7 @@ def test_a_failing_disk_is_counted_and_recovered_from(tmp_path: Path, monkeypatc
     assert writer.append(second)
     writer.close()
     [segment] = spool.segments(tmp_path)
-    assert list(spool.read(segment)) == [first, second]
+    assert list(spool.read(home, segment)) == [first, second]
     assert (writer.written, writer.lost) == (2, 1)
     assert "No space left" in str(writer.last_error)
 

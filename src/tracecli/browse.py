@@ -119,7 +119,7 @@ def spooled(home: Home) -> Iterator[Captured]:
     try:
         for segment in spool.segments(home.spool):
             try:
-                found = list(spool.read(segment))
+                found = list(spool.read(home, segment))
             except FileNotFoundError:  # ingested this moment: the database, which is read next, has it
                 continue
             yield from (redacted(one) for one in found if not isinstance(one, Damage))

@@ -3,6 +3,8 @@
 `TRACECLI_HOME`      the folder of all state (default `~/.tracecli`)
 `TRACECLI_POLICIES`  the policy folder (default: `policies/` of the checkout tracecli runs from, else of the home)
 `TRACECLI_HOSTS`     more hosts to intercept, separated by commas, as the option `tracecli_hosts` takes them
+`TRACECLI_KEY`       the key of an encrypted home, in hexadecimal or Base64, in place of where the home says that it is;
+                     `TRACECLI_KEY_FILE`, a file that holds it; `TRACECLI_KEY_COMMAND`, a command that prints it
 `PAGER`              what shows a long list on a terminal (default `less -R`); empty or `cat`: nothing
 `SUDO_USER`          who became another user with sudo, for the ledger of what was read
 `TIKTOKEN_CACHE_DIR` where tiktoken keeps its vocabularies, for estimates
@@ -68,6 +70,11 @@ class Home:
     def secret(self) -> Path:
         """The key of credential fingerprints."""
         return self.root / "fingerprint.key"
+
+    @property
+    def keys(self) -> Path:
+        """The data keys of an encrypted home, themselves encrypted, and where their key is to be had."""
+        return self.root / "keys.json"
 
     @property
     def ingest_lock(self) -> Path:
@@ -156,6 +163,33 @@ def policy_folder(state: Home, folder: str | Path | None = None) -> Path:
 def extra_hosts() -> list[str]:
     """The hosts that `TRACECLI_HOSTS` adds."""
     return [entry.strip() for entry in os.environ.get("TRACECLI_HOSTS", "").split(",") if entry.strip()]
+
+
+@dataclass(frozen=True)
+class KeySource:
+    """Where the key of an encrypted home is to be had: one of these."""
+
+    variable: str | None = None
+    """The name of an environment variable."""
+    file: str | None = None
+    command: str | None = None
+    """As for a shell, which is not used: words, and quotes around them."""
+
+
+def key_source() -> KeySource | None:
+    """What the environment says of it; None: nothing."""
+    if os.environ.get("TRACECLI_KEY"):
+        return KeySource(variable="TRACECLI_KEY")
+    if file := os.environ.get("TRACECLI_KEY_FILE"):
+        return KeySource(file=file)
+    if command := os.environ.get("TRACECLI_KEY_COMMAND"):
+        return KeySource(command=command)
+    return None
+
+
+def secret_variable(name: str) -> str | None:
+    """What an environment variable holds, of which a user gave the name; None: nothing."""
+    return os.environ.get(name) or None
 
 
 def pager() -> list[str] | None:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import msgspec
 
-from tracecli import files, finding, ingest, ledger, rewriting, spool, working
+from tracecli import files, finding, ingest, keys, ledger, rewriting, spool, working
 from tracecli.config import PRIVATE_FOLDER, Home
 from tracecli.errors import StoreBusy, TracecliError
 from tracecli.exchange import new_id
@@ -253,8 +253,9 @@ def _waiting(home: Home) -> list[str]:
 
 
 def _read(home: Home, identifier: str) -> Erasure:
-    return msgspec.json.decode((home.erasures / f"{identifier}.json").read_bytes(), type=Erasure)
+    data = keys.revealed(home, (home.erasures / f"{identifier}.json").read_bytes())
+    return msgspec.json.decode(data, type=Erasure)
 
 
 def _write(home: Home, asked: Erasure) -> None:
-    files.write_whole(home.erasures / f"{asked.id}.json", msgspec.json.encode(asked))
+    files.write_whole(home.erasures / f"{asked.id}.json", keys.protected(home, msgspec.json.encode(asked)))

@@ -9,6 +9,7 @@
     ├── HomeError          5  the home folder, the spool or the database cannot be used
     │   ├── StoreBusy      5  another process held the database for too long
     │   ├── NewerDatabase  5  a newer tracecli made the database
+    │   ├── NoKey          5  what was recorded is encrypted, and its key is not to be had
     │   └── BackupError    5  a backup cannot be written, or not be restored
     ├── ProxyError         6  the proxy could not start (port in use, ...)
     └── CollectorError     9  a collector cannot be reached, or refuses
@@ -71,6 +72,10 @@ class StoreBusy(HomeError):
 
 class NewerDatabase(HomeError):
     """The database was made by a newer tracecli."""
+
+
+class NoKey(HomeError):
+    """What was recorded is encrypted, and its key is not to be had, or is another one."""
 
 
 class BackupError(HomeError):

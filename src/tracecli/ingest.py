@@ -22,7 +22,7 @@ from typing import Protocol
 
 import msgspec
 
-from tracecli import config, files, flag_files, spool
+from tracecli import config, files, flag_files, keys, spool
 from tracecli.config import PRIVATE_FILE, Home
 from tracecli.contents import Piece, pieces
 from tracecli.errors import HomeError, NewerDatabase, StoreBusy, TracecliError
@@ -123,7 +123,7 @@ class Ingest:
     def _read(self, path: Path, work: _Round) -> None:
         data = path.read_bytes()
         rules = self.rules.current()
-        for number, found in enumerate(spool.frames(path.stem, data)):
+        for number, found in enumerate(spool.frames(self.home, path.stem, data)):
             if isinstance(found, Damage):
                 self._quarantine(path, number, data[found.offset : found.offset + found.length], found.reason)
                 continue
@@ -146,7 +146,7 @@ class Ingest:
     def _quarantine(self, path: Path, number: int, data: bytes, reason: str) -> None:
         aside = self.home.quarantine / f"{path.stem}-{number}.bin"
         try:
-            files.write_new(aside, data)
+            files.write_new(aside, keys.protected(self.home, data))
         except FileExistsError:  # by an earlier try of the same round
             return
         self.status.quarantined += 1

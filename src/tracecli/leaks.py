@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from tracecli import browse, walking, working
+from tracecli import browse, keys, walking, working
 from tracecli.config import Home
 from tracecli.credentials import fingerprint_of
 from tracecli.errors import HomeError
@@ -73,7 +73,7 @@ def look(home: Home) -> Looked:
     for path in sorted(path for path in home.root.rglob("*") if path.is_file() and not path.is_symlink()):
         if path == home.secret:
             continue
-        for content in _content(path):
+        for content in _content(home, path):
             done.bytes += len(content)
             found |= {Leak(str(path.relative_to(home.root)), one): None for one in search.within(content, loose=True)}
         done.files += 1
@@ -118,10 +118,10 @@ class _Search:
                     self._none.add(piece)
 
 
-def _content(path: Path) -> Iterator[bytes]:
+def _content(home: Home, path: Path) -> Iterator[bytes]:
     """A file block by block, each with the end of the one before. What a file that goes held is in another."""
     try:
-        with path.open("rb") as file:
+        with keys.opened(home, path) as file:
             kept = b""
             while block := file.read(_BLOCK):
                 yield kept + block

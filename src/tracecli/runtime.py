@@ -23,7 +23,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tracecli import __version__, files, spool
+from tracecli import __version__, files, keys, spool
 from tracecli.cache.asking import ResponseCache
 from tracecli.cache.entries import Entries
 from tracecli.capture import Recorder
@@ -66,7 +66,7 @@ class Runtime:
         self._watch = Watch(policies)
         self.proxy_users = ProxyUsers(home.proxy_users)
         self._beside = _Beside()
-        self.spool = spool.SpoolWriter(home.spool)
+        self.spool = spool.SpoolWriter(home.spool, ring=keys.ring(home))
         self.recorder = Recorder(
             hosts=checked_hosts(hosts),
             user_headers=checked_headers(user_headers),
@@ -81,6 +81,7 @@ class Runtime:
         self._ingest = IngestProcess(home, policies) if ingest else None
         self._ready_file = home.root / f"proxy-{os.getpid()}.json"
         self._authority: Path | None = None
+        self._keys_told = ""
         self._lost = self._dropped = self._dropped_told = 0
         self._about: dict[str, Any] = {}
         self._told: dict[str, Any] = {}
@@ -127,6 +128,7 @@ class Runtime:
             "recorded": self.recorder.recorded,
             "lost": self.spool.lost,
             "dropped": self._dropped,
+            "data_keys": [key.id.hex() if (ring := self.spool.ring) and (key := ring.newest) else None],
         }
         if about != self._told:
             self._told = about | {"recorded": dict(self.recorder.recorded)}
@@ -174,6 +176,7 @@ class Runtime:
                 self.spool.tick,
                 self._report_losses,
                 self._reload_policies,
+                self._reload_keys,
                 self.proxy_users.refresh,
                 self._keep_cache,
                 self._watch_ingest,
@@ -219,6 +222,19 @@ class Runtime:
         self._limit_spool()
         history.note(self.home, self.policies)
 
+    def _reload_keys(self) -> None:
+        """What comes is encrypted with the newest key."""
+        try:
+            ring = keys.ring(self.home)
+        except TracecliError as error:
+            if str(error) != self._keys_told:
+                log.warning("tracecli: what is recorded is encrypted as before, or not at all: %s", error)
+                self._keys_told = str(error)
+            return
+        self.spool.ring = ring
+        if self.recorder.cache is not None:
+            self.recorder.cache.entries.ring = ring
+
     def _limit_spool(self) -> None:
         self.spool.max_bytes = self.recorder.policies.policies[DEFAULT].settings.retention.max_spool_bytes or None
 
@@ -228,7 +244,9 @@ class Runtime:
             return
         max_bytes = self.recorder.policies.policies[DEFAULT].settings.cache.max_bytes
         if self.recorder.cache is None:
-            self.recorder.cache = ResponseCache(Entries(self.home.cache, max_bytes), self.recorder.clock)
+            self.recorder.cache = ResponseCache(
+                Entries(self.home.cache, max_bytes, self.spool.ring), self.recorder.clock
+            )
         self.recorder.cache.entries.max_bytes = max_bytes
 
     def _keep_cache(self) -> None:

@@ -10,7 +10,8 @@ A segment is a row of frames. A frame is a header of 24 bytes, little-endian, an
 
 The marker is a hash of the segment's name, so recorded content cannot contain something that looks like a frame of its
 own segment; after damage, reading goes on at the next marker. The CRC covers lengths and parts. Meta is an `Exchange`
-as JSON; the other two are the bodies as they were on the wire.
+as JSON; the other two are the bodies as they were on the wire. In an encrypted home the marker is another one, and the
+three parts are one message (`encryption`), bound to marker and lengths, and longer than they are by `OVERHEAD`.
 
 A segment may be read while it grows and after its writer was killed: a torn last frame is reported as damage, and is
 merely not there yet if the writer lives.
@@ -33,7 +34,9 @@ from pathlib import Path
 
 import msgspec
 
-from tracecli.config import PRIVATE_FILE
+from tracecli import keys
+from tracecli.config import PRIVATE_FILE, Home
+from tracecli.encryption import OVERHEAD, Keyring
 from tracecli.exchange import RECORD_VERSION, Captured, Exchange, new_id
 
 _HEADER = struct.Struct("<8sIIII")
@@ -52,9 +55,10 @@ class Damage:
     reason: str
 
 
-def _marker(segment: str) -> bytes:
+def _marker(segment: str, *, encrypted: bool = False) -> bytes:
     """The frame marker of a segment, from its name without suffix."""
-    return hashlib.blake2b(segment.encode(), digest_size=8, person=b"tracecli-spool").digest()
+    person = b"tracecli-spool-e" if encrypted else b"tracecli-spool"
+    return hashlib.blake2b(segment.encode(), digest_size=8, person=person).digest()
 
 
 def _checksum(lengths: bytes, *parts: bytes) -> int:
@@ -75,10 +79,18 @@ class SpoolWriter:
     """
 
     def __init__(
-        self, folder: Path, *, seal_after_s: float = 1.0, seal_bytes: int = 8 << 20, max_bytes: int | None = None
+        self,
+        folder: Path,
+        *,
+        seal_after_s: float = 1.0,
+        seal_bytes: int = 8 << 20,
+        max_bytes: int | None = None,
+        ring: Keyring | None = None,
     ) -> None:
         """`max_bytes` is what may wait in the folder, of all writers; None is no limit."""
         self.folder = folder
+        self.ring = ring
+        """The keys of the home. Another one is for the next segment."""
         self.max_bytes = max_bytes
         self.crowded = False
         """More waits than `max_bytes`: what comes is to be without content."""
@@ -104,7 +116,7 @@ class SpoolWriter:
                 return False
             try:
                 if self._segment is None:
-                    self._segment = _Segment(self.folder)
+                    self._segment = _Segment(self.folder, self.ring)
                 self._segment.append(captured)
                 if self._segment.size >= self.seal_bytes:
                     self._full.append(self._segment)
@@ -193,9 +205,10 @@ class SpoolWriter:
 class _Segment:
     """An open segment file, locked for as long as it is open."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, ring: Keyring | None) -> None:
         name = new_id()
-        self.marker = _marker(name)
+        self.ring = ring if ring and ring.newest else None
+        self.marker = _marker(name, encrypted=self.ring is not None)
         self.born = time.monotonic()
         self.size = 0
         self.broken = False
@@ -211,8 +224,10 @@ class _Segment:
 
     def append(self, captured: Captured) -> None:
         meta = _encoder.encode(captured.exchange)
-        parts = (meta, captured.request_body, captured.response_body)
+        parts: tuple[bytes, ...] = (meta, captured.request_body, captured.response_body)
         lengths = struct.pack("<III", *map(len, parts))
+        if self.ring is not None:
+            parts = (self.ring.encrypt(b"".join(parts), self.marker + lengths),)
         frame = [self.marker + lengths + struct.pack("<I", _checksum(lengths, *parts)), *parts]
         total = _HEADER.size + sum(map(len, parts))
         try:
@@ -267,22 +282,22 @@ def is_finished(segment: Path) -> bool:
         os.close(file)
 
 
-def read(segment: Path) -> Iterator[Captured | Damage]:
-    """What a segment holds, in order.
+def read(home: Home, segment: Path) -> Iterator[Captured | Damage]:
+    """What a segment of a home holds, in order.
 
-    Raises FileNotFoundError if it is gone: it was ingested.
+    Raises FileNotFoundError if it is gone: it was ingested; NoKey if it is encrypted, and its key is not to be had.
     """
-    return frames(segment.stem, segment.read_bytes())
+    return frames(home, segment.stem, segment.read_bytes())
 
 
-def frames(name: str, data: bytes) -> Iterator[Captured | Damage]:
-    """The frames in the bytes of the segment `name`; damaged stretches are reported and skipped."""
-    marker = _marker(name)
+def frames(home: Home, name: str, data: bytes) -> Iterator[Captured | Damage]:
+    """The frames in the bytes of the segment `name`; damaged stretches are reported and skipped. Raises NoKey."""
+    reader = _Frames(home, name, data)
     at = 0
     while at < len(data):
-        found = _frame(data, at, marker)
+        found = reader.at(at)
         if isinstance(found, str):
-            next_at = _resume(data, at + 1, marker)
+            next_at = reader.resumed(at + 1)
             yield Damage(at, next_at - at, found)
             at = next_at
             continue
@@ -291,34 +306,51 @@ def frames(name: str, data: bytes) -> Iterator[Captured | Damage]:
         at = end
 
 
-def _resume(data: bytes, at: int, marker: bytes) -> int:
-    """Where the next whole frame starts, or the end."""
-    while (at := data.find(marker, at)) != -1:
-        if not isinstance(_frame(data, at, marker), str):
-            return at
-        at += 1
-    return len(data)
+class _Frames:
+    """The bytes of a segment, of which each frame is encrypted or not."""
 
+    def __init__(self, home: Home, name: str, data: bytes) -> None:
+        self._home = home
+        self._data = data
+        self._plain = _marker(name)
+        self._encrypted = _marker(name, encrypted=True)
 
-def _frame(data: bytes, at: int, marker: bytes) -> tuple[Captured | None, int] | str:
-    """The frame at `at` and its end; None for an unreadable exchange in a whole frame; or why there is no frame."""
-    if len(data) - at < _HEADER.size:
-        return "torn header"
-    found, meta, request, response, crc = _HEADER.unpack_from(data, at)
-    if found != marker:
-        return "no frame"
-    start = at + _HEADER.size
-    end = start + meta + request + response
-    if end > len(data):
-        return "torn frame"
-    cuts = (start, start + meta, start + meta + request, end)
-    parts = [data[a:b] for a, b in itertools.pairwise(cuts)]
-    if _checksum(data[at + 8 : at + 20], *parts) != crc:
-        return "wrong checksum"
-    try:
-        exchange = _decoder.decode(parts[0])
-    except msgspec.DecodeError:
-        return None, end
-    if exchange.version > RECORD_VERSION:
-        return None, end
-    return Captured(exchange, parts[1], parts[2]), end
+    def resumed(self, at: int) -> int:
+        """Where the next whole frame starts, or the end."""
+        marker = self._encrypted if self._data.find(self._encrypted, at) != -1 else self._plain
+        while (at := self._data.find(marker, at)) != -1:
+            if not isinstance(self.at(at), str):
+                return at
+            at += 1
+        return len(self._data)
+
+    def at(self, at: int) -> tuple[Captured | None, int] | str:
+        """The frame at `at` and its end; None for an unreadable exchange in a whole frame; or why there is none."""
+        data = self._data
+        if len(data) - at < _HEADER.size:
+            return "torn header"
+        marker, meta, request, response, crc = _HEADER.unpack_from(data, at)
+        if marker not in (self._plain, self._encrypted):
+            return "no frame"
+        start = at + _HEADER.size
+        content = start, start + meta, start + meta + request, start + meta + request + response
+        end = content[-1] + (OVERHEAD if marker == self._encrypted else 0)
+        if end > len(data):
+            return "torn frame"
+        about = data[at : at + 20]
+        if _checksum(about[8:], data[start:end]) != crc:
+            return "wrong checksum"
+        parts = [data[a:b] for a, b in itertools.pairwise(content)]
+        if marker == self._encrypted:
+            try:
+                plain = keys.revealed(self._home, data[start:end], about)
+            except keys.Changed:
+                return "it was changed"
+            parts = [plain[a - start : b - start] for a, b in itertools.pairwise(content)]
+        try:
+            exchange = _decoder.decode(parts[0])
+        except msgspec.DecodeError:
+            return None, end
+        if exchange.version > RECORD_VERSION:
+            return None, end
+        return Captured(exchange, parts[1], parts[2]), end

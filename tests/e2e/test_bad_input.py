@@ -13,9 +13,11 @@ import duckdb
 import pytest
 
 from tests.support.commands import BIN, ROOT, environment, tracecli
+from tests.support.encrypting import encrypt
 from tests.support.proxies import Place, Proxy, end_ingest, running_proxy
 from tests.support.standin import Standin
 from tests.support.waiting import wait_until
+from tracecli.config import Home
 
 CHAT = "https://api.openai.com/v1/chat/completions"
 ASKED: dict[str, Any] = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Hello?"}]}
@@ -93,6 +95,16 @@ def test_a_missing_policy_folder(place: Place) -> None:
     """A policy folder that has no default policy is named, with what to put there."""
     (place.policies / "default.toml").unlink()
     assert_said(refused(place, 3, "proxy", "--listen", "127.0.0.1:0"), str(place.policies), "an empty file will do")
+
+
+@pytest.mark.parametrize("workers", [(), ("--workers", "2")])
+def test_an_encrypted_home_without_its_key(place: Place, workers: tuple[str, ...]) -> None:
+    """Where the key should be is named, and nothing is recorded in the clear instead."""
+    path = encrypt(Home(place.home))
+    path.unlink()
+    assert_said(refused(place, 5, "proxy", "--listen", "127.0.0.1:0", *workers), str(path))
+    assert_said(mitmdump(place), str(path))
+    assert list(place.home.glob("spool/*")) == []
 
 
 def test_a_port_in_use(place: Place) -> None:

@@ -1,4 +1,4 @@
-"""A process that does what was asked to be erased or taken out, and dies on its way: for tests of what comes after."""
+"""A process that does what is to be done between rounds, and dies on its way: for tests of what comes after."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ from typing import Any
 
 from tracecli import erasing, ingest
 from tracecli.config import Home
+from tracecli.store.reencryption import Reencrypter
 
 
 def die_at(home: Home, step: int, *steps: str) -> None:
-    """Have a process erase, and kill it when it takes so many of the steps, as `tracecli.store.bodies:forget`."""
+    """Have a process erase and encrypt, and kill it at so many of the steps, as `tracecli.store.bodies:forget`."""
     done = subprocess.run([sys.executable, "-m", __name__, str(home.root), str(step), *steps], check=False)
     assert done.returncode in (-signal.SIGKILL, 0)
 
 
 def main() -> None:
-    """Erase, and die."""
+    """Do it, and die."""
     root, step, *steps = sys.argv[1:]
     left = int(step)
 
@@ -41,7 +42,8 @@ def main() -> None:
         setattr(import_module(module), name, deadly(getattr(import_module(module), name)))
     home = Home(Path(root))
     policies = home.root.parent / "policies"
-    ingest.run(home, once=True, ended=lambda: True, policies=policies, chores=[erasing.Eraser(home)])
+    chores: list[ingest.Chore] = [erasing.Eraser(home), Reencrypter(home, whole=True)]
+    ingest.run(home, once=True, ended=lambda: True, policies=policies, chores=chores)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ import msgspec
 import zstandard
 
 from tracecli.config import PRIVATE_FILE
+from tracecli.encryption import MESSAGE, Keyring, Undecryptable, UnknownKey
 from tracecli.errors import HomeError
 from tracecli.exchange import Headers
 
@@ -56,7 +57,7 @@ CREATE INDEX IF NOT EXISTS entry_by_use ON entry (used);
 CREATE TABLE IF NOT EXISTS answer ( -- and what it says
     id INTEGER PRIMARY KEY,
     packed INTEGER NOT NULL,    -- its body was compressed by us, with zstd
-    whole BLOB NOT NULL         -- all of the entry, in MessagePack
+    whole BLOB NOT NULL         -- all of the entry, in MessagePack; a message (`encryption`) if the home is encrypted
 );
 CREATE TABLE IF NOT EXISTS total (
     bytes INTEGER NOT NULL,
@@ -112,7 +113,7 @@ class Listed(msgspec.Struct, frozen=True):
     bytes: int
 
 
-_FIND = "SELECT packed, whole FROM entry JOIN answer ON id = answer"
+_FIND = "SELECT key, packed, whole FROM entry JOIN answer ON id = answer"
 _GET = f"{_FIND} WHERE key = ?"
 _NEXT_USE = "(SELECT coalesce(max(used), 0) + 1 FROM entry)"
 _INSERT = (
@@ -129,9 +130,11 @@ _FAILURES = (sqlite3.Error, OSError, *_NOT_OURS)
 class Entries:
     """The entries in one file. `get` is for one thread, the others for any."""
 
-    def __init__(self, path: Path, max_bytes: int) -> None:
+    def __init__(self, path: Path, max_bytes: int, ring: Keyring | None = None) -> None:
         self.path = path
         self.max_bytes = max_bytes
+        self.ring = ring
+        """The keys of the home. What was encrypted with others is as if it were not there."""
         self.failures = 0
         self._file: tuple[int, int] | None = None
         self._damaged = False
@@ -165,7 +168,10 @@ class Entries:
                     row = self._reader.execute(_GET, (key,)).fetchone()
                     if not row:
                         return None
-                    found = self._hot[key] = _entry(row, self._unpack)
+                    found = _entry(row, self._unpack, self.ring)
+                    if found is None:
+                        return None
+                    self._hot[key] = found
                     self._hot_bytes += len(found.body)
         except _FAILURES as error:
             self._damaged = self._damaged or isinstance(error, _NOT_OURS)
@@ -180,6 +186,8 @@ class Entries:
             encoded = any(name.lower() == "content-encoding" for name, _ in entry.headers)
             body = entry.body if encoded else zstandard.ZstdCompressor(level=_LEVEL).compress(entry.body)
             whole = _ENCODE.encode(msgspec.structs.replace(entry, body=body))
+            if self.ring and self.ring.newest:
+                whole = self.ring.encrypt(whole, entry.key)
             size = len(whole) + _BESIDE
             if size > self.max_bytes:
                 return False
@@ -260,7 +268,8 @@ class Entries:
             return []
         with self._for_people(), self._writing:
             found = self._ready().execute(f"{_FIND} WHERE key BETWEEN ? AND ? LIMIT 2", span)
-            return [_entry(row, zstandard.ZstdDecompressor()) for row in found.fetchall()]
+            entries = [_entry(row, zstandard.ZstdDecompressor(), self.ring) for row in found.fetchall()]
+            return [one for one in entries if one is not None]
 
     def held(self) -> tuple[int, int]:
         """How many entries there are, and how many bytes they take. Raises HomeError."""
@@ -427,8 +436,18 @@ class Entries:
         connection.executemany("DELETE FROM entry WHERE key = ?", oldest)
 
 
-def _entry(row: tuple[int, bytes], unpack: zstandard.ZstdDecompressor) -> Entry:
-    packed, whole = row
+def _entry(row: tuple[bytes, int, bytes], unpack: zstandard.ZstdDecompressor, ring: Keyring | None) -> Entry | None:
+    """An entry; None if it was encrypted with a key that is not on the ring."""
+    key, packed, whole = row
+    if whole.startswith(MESSAGE):
+        try:
+            if ring is None:
+                return None
+            whole = ring.decrypt(whole, key)
+        except UnknownKey:
+            return None
+        except Undecryptable as error:
+            raise ValueError(str(error)) from error
     found = _DECODE.decode(whole)
     if packed:
         msgspec.structs.force_setattr(found, "body", unpack.decompress(found.body))  # nobody else has it yet

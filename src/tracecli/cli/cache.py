@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 import msgspec
 
-from tracecli import config
+from tracecli import config, keys
 from tracecli.cli import formats, output
 from tracecli.cli.arguments import moment
 from tracecli.cli.formats import Form
@@ -232,7 +232,7 @@ def rebuild(as_json: bool) -> None:
     home.prepare()
     policies = load(config.policy_folder(home))
     max_bytes = policies.policies["default"].settings.cache.max_bytes
-    with contextlib.closing(Entries(home.cache, max_bytes)) as entries:
+    with contextlib.closing(Entries(home.cache, max_bytes, keys.ring(home))) as entries:
         found = rebuilding.rebuild(home, entries, policies, time.time())
     if as_json:
         output.json(found.as_json())
@@ -250,7 +250,7 @@ def _stored(home: Home) -> Iterator[Entries | None]:
         return
     from tracecli.cache.entries import Entries
 
-    with contextlib.closing(Entries(home.cache, sys.maxsize)) as entries:
+    with contextlib.closing(Entries(home.cache, sys.maxsize, keys.ring(home))) as entries:
         yield entries
 
 

@@ -110,7 +110,16 @@ def _home(home: Home, policies: Path) -> Iterator[Found]:
     if not home.root.exists():
         yield Found("home", "warning", f"nothing is recorded in {home.root} yet", "Start `tracecli proxy`.")
         return
-    private = (home.root, home.spool, home.bodies, home.quarantine, home.database, home.secret, home.proxy_users)
+    private = (
+        home.root,
+        home.spool,
+        home.bodies,
+        home.quarantine,
+        home.database,
+        home.secret,
+        home.keys,
+        home.proxy_users,
+    )
     for path in (*private, home.ledger):
         if path.exists() and (mode := stat.S_IMODE(path.stat().st_mode)) & 0o077:
             problem = f"others of this machine may use {path} (mode {mode:o})"
@@ -134,6 +143,17 @@ def _policies(home: Home, policies: Path) -> Iterator[Found]:
         place = f"{one.file}:{one.line}" if one.line else one.file
         key = f"key `{one.key}`: " if one.key else ""
         yield Found("policies", one.severity, f"{place}: {key}{one.problem}", one.remedy)
+
+
+def _encryption(home: Home, policies: Path) -> Iterator[Found]:
+    if not home.keys.exists():
+        return
+    from tracecli.store import reencryption
+
+    left = sum(1 for _ in reencryption.left(home))  # raises NoKey where the user's key is not to be had
+    if left:
+        problem = f"{left} files of content are not encrypted with the newest key, or still are though it is off"
+        yield Found("encryption", "warning", problem, "`tracecli ingest --once` goes on with it.")
 
 
 def _database(home: Home, policies: Path) -> Iterator[Found]:
@@ -214,4 +234,4 @@ def _authority(home: Home, policies: Path) -> Iterator[Found]:
         yield Found("authority", "warning", problem, "The next start of the proxy writes it.")
 
 
-CHECKS: tuple[Check, ...] = (_home, _policies, _database, _spool, _ingest, _quarantine, _authority)
+CHECKS: tuple[Check, ...] = (_home, _policies, _encryption, _database, _spool, _ingest, _quarantine, _authority)

@@ -31,6 +31,7 @@ def command(once: bool, home: Path | None, policies: Path | None, until_eof: boo
     load what a killed proxy left behind. Without --once it goes on until Ctrl-C.
     """
     from tracecli import erasing, ingest
+    from tracecli.store import reencryption
 
     os.umask(0o077)
     os.nice(_NICENESS)
@@ -40,7 +41,8 @@ def command(once: bool, home: Path | None, policies: Path | None, until_eof: boo
     if not once:
         signal.signal(signal.SIGINT, stopped.by_signal)
     place = config.home(home)
-    status = ingest.run(place, once=once, ended=stopped, policies=policies, chores=[erasing.Eraser(place)])
+    chores: list[ingest.Chore] = [erasing.Eraser(place), reencryption.Reencrypter(place)]
+    status = ingest.run(place, once=once, ended=stopped, policies=policies, chores=chores)
     if not until_eof:
         click.echo(f"{status.exchanges} exchanges loaded, {status.quarantined} quarantined", err=True)
 

@@ -46,9 +46,10 @@ SECTIONS = {
     },
     "Keeping": {
         "retention": "Say for how long records are kept, and remove what is over.",
-        "redact": "See what redaction takes out, and take it out of what is recorded.",
+        "redact": "See what redaction takes out, and take it out of the past.",
         "erase": "Erase requests for good: from all files, not only from lists.",
         "db": "Look after the store: its size and health, backups, less space.",
+        "encryption": "Keep what was recorded encrypted on the disk.",
         "audit": "See who read which requests, and whether that was changed.",
     },
     "Help": {"doctor": "Look for what is broken, and say how to mend it."},

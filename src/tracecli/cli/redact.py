@@ -39,7 +39,7 @@ _patterns = click.option(
 
 @click.group("redact")
 def command() -> None:
-    """See what redaction takes out, and take it out of what is recorded.
+    """See what redaction takes out, and take it out of the past.
 
     A policy names kinds of personal data, words and patterns of its own (`[redaction]`). Keys, tokens and passwords are
     taken out whatever it says.

@@ -28,9 +28,11 @@ class RunningProxy(msgspec.Struct):
     recorded: dict[str, int] = {}
     """Exchanges, by the lane that recorded them."""
     lost: int | None = None
+    """Exchanges that could not be recorded."""
     dropped: int = 0
     """Recorded without content, for too much waited to be loaded."""
-    """Exchanges that could not be recorded."""
+    data_keys: list[str | None] = []
+    """The ids of the keys that it and its workers encrypt with; None: one of them encrypts nothing."""
     workers: list[int] = []
     """Processes that do its work; their figures are added to its own."""
     ingest_pid: int | None = None
@@ -85,6 +87,7 @@ def _add(worker: RunningProxy, proxy: RunningProxy) -> None:
     if worker.lost is not None:
         proxy.lost = (proxy.lost or 0) + worker.lost
     proxy.dropped += worker.dropped
+    proxy.data_keys += worker.data_keys
 
 
 def _lives(pid: int) -> bool:

@@ -1,6 +1,7 @@
 """Backups: a folder with a copy of the store as it was at one moment, and a manifest with the hash of each file.
 
-In it: the database, the files of content, the key of fingerprints, the users of the proxy, the history of policies, and
+In it: the database, the files of content, encrypted if the home is, and then its data keys, which the user's key opens;
+the key of fingerprints, the users of the proxy, the history of policies, and
 the policies if they are in the home. Not in it: the cache, the certificate authority, logs, and without being asked for
 the spool. Files of content are linked where that is possible: they never change, so the copy takes no room and is of
 the same disk. Written beside under another name and renamed: a backup is whole or not there.
@@ -23,7 +24,7 @@ from pathlib import Path
 
 import msgspec
 
-from tracecli import __version__, files, working
+from tracecli import __version__, files, spool, working
 from tracecli.config import PRIVATE_FILE, PRIVATE_FOLDER, Home
 from tracecli.errors import BackupError
 from tracecli.store import connection, snapshot
@@ -34,7 +35,7 @@ MANIFEST = "manifest.json"
 FORMAT = 1
 _CHUNK = 1 << 20
 _POLICIES = "policies"
-_PARQUET = re.compile(r"(bodies|parts|said)/[0-9A-Za-z][0-9A-Za-z._-]*\.parquet")
+_PARQUET = re.compile(r"(bodies|parts|said)/[0-9A-Za-z][0-9A-Za-z._-]*\.parquet(\.encrypted)?")
 _SEGMENT = re.compile(r"spool/[0-9A-Za-z][0-9A-Za-z._-]*\.seg")
 _POLICY = re.compile(r"policies/([\w@+=,-][\w@+=,. -]*/)*[\w@+=,-][\w@+=,. -]*\.toml")
 
@@ -156,7 +157,13 @@ def _fill(home: Home, still: Home, draft: Path) -> None:
 
 def _small_files(home: Home) -> Iterator[Path]:
     """What is not the store's, and belongs to it."""
-    yield from (home.secret, home.proxy_users, home.policy_history, home.policy_history.with_suffix(".seen.json"))
+    yield from (
+        home.secret,
+        home.keys,
+        home.proxy_users,
+        home.policy_history,
+        home.policy_history.with_suffix(".seen.json"),
+    )
     policies = home.root / _POLICIES
     if policies.is_dir() and not policies.is_symlink():
         yield from (path for path in sorted(policies.rglob("*.toml")) if _allowed(home, _name(home.root, path)))
@@ -200,7 +207,7 @@ def read_manifest(home: Home, folder: Path) -> Manifest:
 
 def _allowed(home: Home, name: str) -> bool:
     """Whether a backup may hold a file of this name."""
-    single = [*snapshot.database_files(home), home.secret, home.proxy_users, home.policy_history]
+    single = [*snapshot.database_files(home), home.secret, home.keys, home.proxy_users, home.policy_history]
     single.append(home.policy_history.with_suffix(".seen.json"))
     if name in {path.name for path in single}:
         return True
@@ -224,6 +231,7 @@ def restore(home: Home, folder: Path, *, replace: bool = False) -> Restored:
             f"there is something in {home.root} already: {', '.join(in_the_way)}",
             "`--replace` moves it aside, and deletes nothing.",
         )
+    _refuse_other_keys(home, folder)
     stage = Home(spill_folder(home))
     try:
         _folder(stage.root)
@@ -243,6 +251,19 @@ def restore(home: Home, folder: Path, *, replace: bool = False) -> Restored:
         files=len(manifest.files),
         bytes=sum(one.bytes for one in manifest.files),
         aside=str(aside) if aside else None,
+    )
+
+
+def _refuse_other_keys(home: Home, folder: Path) -> None:
+    """What waits in the spool of an encrypted home could not be read with the keys of another."""
+    if not (home.keys.exists() and spool.segments(home.spool)):
+        return
+    with contextlib.suppress(FileNotFoundError):
+        if (folder / home.keys.name).read_bytes() == home.keys.read_bytes():
+            return
+    raise BackupError(
+        "what waits in the spool is encrypted, and the backup has not its keys",
+        "Load it first: `tracecli ingest --once`. Nothing was changed.",
     )
 
 

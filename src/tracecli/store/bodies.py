@@ -25,7 +25,7 @@ from tracecli.errors import HomeError
 from tracecli.exchange import Captured, new_id
 from tracecli.store import parquet, part_files, pools, said_files
 from tracecli.store.connection import opened, transaction
-from tracecli.store.engine import left_over, scratchpad, sparing
+from tracecli.store.engine import ENCRYPTED, left_over, scratchpad, sparing
 from tracecli.store.parts import Split, join, split
 
 # Many small files make each reading slow: so many are merged at once, as long as they are small. They are sorted in
@@ -308,7 +308,9 @@ def remove_orphans(home: Home) -> int:
     Without a database nothing says what is an orphan: what a database that was moved away named is set aside.
     """
     folders = {home.bodies: "body_file", home.parts: "part_file", home.said: "said_file"}
-    orphans = [path for path in home.scratch.iterdir() if path.suffix in (".parquet", ".rows") or left_over(path)]
+    orphans = [
+        path for path in home.scratch.iterdir() if path.suffix in (".parquet", ENCRYPTED, ".rows") or left_over(path)
+    ]
     try:
         with opened(home) as connection:
             for folder, table in folders.items():

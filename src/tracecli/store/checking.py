@@ -23,7 +23,7 @@ from tracecli.spool import Damage
 from tracecli.store import snapshot
 from tracecli.store.bodies import BODIES
 from tracecli.store.connection import opened
-from tracecli.store.engine import DATABASE, scratchpad, sparing
+from tracecli.store.engine import DATABASE, located, scratchpad, sparing
 from tracecli.store.exchanges import HELD
 from tracecli.store.snapshot import Snapshot
 
@@ -201,9 +201,9 @@ class _Look:
         if has != size:
             yield Finding(folder, "error", f"{place} has {has:,} bytes, and should have {size:,}", _BACKUP)
         try:
-            given = [str(path), min_id, max_id] if folder == "parts" else [str(path)]
+            given = [located(path), min_id, max_id] if folder == "parts" else [located(path)]
             [(count, least, most, unpacked, _, wrong)] = self.pad.execute(_READ[folder], given).fetchall()
-            self.pad.execute(f"INSERT INTO in_{folder} SELECT id FROM read_parquet($1)", [str(path)])  # noqa: S608
+            self.pad.execute(f"INSERT INTO in_{folder} SELECT id FROM read_parquet($1)", [located(path)])  # noqa: S608
         except (duckdb.FatalException, duckdb.InternalException, duckdb.OutOfMemoryException):
             raise
         except duckdb.Error as error:
@@ -219,7 +219,7 @@ class _Look:
         if wrong:
             yield Finding(folder, "error", f"in {place}, {wrong:,} {_WRONG[folder]}", _BACKUP)
         if folder == "bodies":
-            self.readable.append(str(path))
+            self.readable.append(located(path))
         elif folder == "parts":
             self.done.parts += count
 
@@ -293,7 +293,7 @@ def _spool(home: Home, done: Checked) -> Iterator[Finding]:
         if not spool.is_finished(path):
             continue
         try:
-            damage = [found for found in spool.read(path) if isinstance(found, Damage)]
+            damage = [found for found in spool.read(home, path) if isinstance(found, Damage)]
         except FileNotFoundError:  # loaded this moment
             continue
         except OSError as error:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import duckdb
 
+from tracecli import keys
 from tracecli.config import Home
 from tracecli.errors import TracecliError
 from tracecli.exchange import new_id
@@ -47,8 +48,13 @@ class Engine:
 
     def __init__(self, home: Home) -> None:
         self.home = home
+        self.encrypted = keys.ring(home) is not None
         self._spill = spill_folder(home)  # else DuckDB spills content to the working directory
-        self._connection = duckdb.connect(":memory:", config=_SETTINGS | {"temp_directory": str(self._spill)})
+        self._connection = duckdb.connect(":memory:", config=_SETTINGS | spilling(home, self._spill))
+        if self.encrypted:
+            from tracecli.store.encrypted_files import EncryptedFiles
+
+            self._connection.register_filesystem(EncryptedFiles(home))
         self._lock = threading.Lock()
         self._attached = 0
         self._written = False
@@ -132,7 +138,9 @@ _keeping = threading.Lock()
 def engine(home: Home) -> Engine:
     """The engine of this process for a home: the last one that was used, as long as it is fit and of that home."""
     with _keeping:
-        if _kept and not (_kept[0].fit and _kept[0].home == home):
+        if _kept and not (
+            _kept[0].fit and _kept[0].home == home and _kept[0].encrypted == (keys.ring(home) is not None)
+        ):
             last = _kept.pop()
             if last.idle:
                 last.close()
@@ -179,6 +187,14 @@ def _set(connection: duckdb.DuckDBPyConnection, settings: str) -> Iterator[None]
             connection.execute(f"RESET threads; SET memory_limit = '{_MEMORY}'")
 
 
+def spilling(home: Home, folder: Path) -> dict[str, str]:
+    """DuckDB's setting of where to put what does not fit into memory: nowhere if the home is encrypted.
+
+    It encrypts such files only with an extension that it fetches from the network.
+    """
+    return {"temp_directory": "" if keys.ring(home) is not None else str(folder)}
+
+
 def spill_folder(home: Home) -> Path:
     """A folder for what does not fit into memory; DuckDB makes it when it needs it."""
     return home.scratch / f"{os.getpid()}-{new_id()}.spill"
@@ -190,9 +206,18 @@ def left_over(path: Path) -> bool:
     return path.suffix == ".spill" and not (process.isdigit() and Path("/proc", process).exists())
 
 
+ENCRYPTED = ".encrypted"
+"""The suffix of files that are."""
+
+
+def located(path: Path) -> str:
+    """A file as DuckDB is told of it."""
+    return f"encrypted://{path}" if path.suffix == ENCRYPTED else str(path)
+
+
 def quoted(path: Path) -> str:
     """A path as it stands between quotes in SQL."""
-    return str(path).replace("'", "''")
+    return located(path).replace("'", "''")
 
 
 @contextlib.contextmanager

@@ -7,18 +7,21 @@ Killed anywhere, doing it again does the rest.
 from __future__ import annotations
 
 import contextlib
+import io
+import itertools
 import mmap
 import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from uuid import UUID
 
 import msgspec
 import re2  # type: ignore[import-untyped]
 
+from tracecli import keys, spool
 from tracecli.cache.entries import Entries
 from tracecli.config import Home
 from tracecli.contents import pieces
@@ -26,7 +29,7 @@ from tracecli.exchange import Captured
 from tracecli.store import bodies, exchanges, expiry, parquet
 from tracecli.store.bodies import BODIES
 from tracecli.store.connection import opened, transaction
-from tracecli.store.engine import scratchpad
+from tracecli.store.engine import ENCRYPTED, scratchpad
 from tracecli.store.holds import ON_HOLD
 from tracecli.understanding import understand
 
@@ -39,7 +42,7 @@ _TEXT = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ,.;:_-]{22,46}[A-Za-z0-9]")
 """What stands in JSON, in SSE and in a file as it is."""
 _LONGEST = 300
 _BLOCK = 1 << 20
-_PACKED = (".parquet", ".duckdb")
+_PACKED = frozenset((".parquet", ".duckdb"))
 _FEW = 30
 """So many markers are looked for in packed files: all of them at once take a second for 2 MB that look random."""
 
@@ -129,7 +132,7 @@ class Markers(msgspec.Struct, frozen=True):
 def forget_quarantined(home: Home, sought: Markers) -> int:
     """Remove what ingest had set aside and holds a marker; returns how many files went."""
     pattern = _pattern([*sought.ids, *sought.texts])
-    gone = [path for path in home.quarantine.rglob("*") if path.is_file() and _all(path, pattern)]
+    gone = [path for path in home.quarantine.rglob("*") if path.is_file() and _all(home, path, pattern)]
     for path in gone:
         path.unlink()
     return len(gone)
@@ -194,7 +197,8 @@ def check(home: Home, ids: Sequence[str], sought: Markers, *, content_only: bool
             continue  # what is under way names what it erases, to its end
         try:
             here = texts if path == home.ledger else pattern  # who read what stays there, with the ids
-            hits = _hits(path, few) if path.suffix in _PACKED else _all(path, here)
+            packed = not _PACKED.isdisjoint(path.suffixes)
+            hits = _hits(home, path, few) if packed else _all(home, path, here)
             size += path.stat().st_size
         except FileNotFoundError:  # it went, and with it what it held
             continue
@@ -204,8 +208,12 @@ def check(home: Home, ids: Sequence[str], sought: Markers, *, content_only: bool
     return Checked(files=files, bytes=size, markers=len(wanted), found=found)
 
 
-def _hits(path: Path, wanted: Sequence[bytes]) -> int:
+def _hits(home: Home, path: Path, wanted: Sequence[bytes]) -> int:
     """How many of the markers a file holds."""
+    if path.suffix == ENCRYPTED:
+        with keys.opened(home, path) as file:
+            plain = file.read()
+        return sum(plain.find(marker) != -1 for marker in wanted)
     with path.open("rb") as file:
         if not os.fstat(file.fileno()).st_size:
             return 0
@@ -213,15 +221,24 @@ def _hits(path: Path, wanted: Sequence[bytes]) -> int:
             return sum(content.find(marker) != -1 for marker in wanted)
 
 
-def _all(path: Path, pattern: Any) -> int:
+def _all(home: Home, path: Path, pattern: Any) -> int:
     """How many of the markers a file of text holds: all of them are looked for at once."""
     hits: set[bytes] = set()
-    with path.open("rb") as file:
+    with _segment(home, path) if path.suffix == spool.SUFFIX else keys.opened(home, path) as file:
         kept = b""
         while pattern is not None and (block := file.read(_BLOCK)):
             hits.update(match.group() for match in pattern.finditer(kept + block))
             kept = (kept + block)[-_LONGEST:]
     return len(hits)
+
+
+def _segment(home: Home, path: Path) -> IO[bytes]:
+    """A segment as it is, and what is encrypted in it."""
+    data = path.read_bytes()
+    plain = [] if keys.ring(home) is None else list(spool.frames(home, path.stem, data))
+    found = [one for one in plain if isinstance(one, Captured)]
+    exchanges = [(msgspec.json.encode(one.exchange), one.request_body, one.response_body) for one in found]
+    return io.BytesIO(b"\n".join([data, *itertools.chain.from_iterable(exchanges)]))
 
 
 def _pattern(wanted: Sequence[bytes]) -> Any:
@@ -257,6 +274,6 @@ def _left(home: Home, ids: Sequence[str], *, content_only: bool) -> Iterator[str
             yield f"the bodies of {number} exchanges are in {home.bodies.name}"
     if home.cache.exists():
         gone = set(ids)
-        with contextlib.closing(Entries(home.cache, sys.maxsize)) as entries:
+        with contextlib.closing(Entries(home.cache, sys.maxsize, keys.ring(home))) as entries:
             if number := sum(one.exchange_id in gone for one in entries.listed()):
                 yield f"{number} answers are in the cache"

@@ -24,6 +24,7 @@ from typing import Any
 
 import duckdb
 
+from tracecli import keys
 from tracecli.cache.entries import Entries
 from tracecli.config import PRIVATE_FILE, PRIVATE_FOLDER, Home
 from tracecli.errors import ConfigError, HomeError, StoreBusy, TracecliError
@@ -102,7 +103,9 @@ def forget_answers(home: Home, ids: Sequence[str], users: Sequence[str] = ()) ->
     """The cache gives no answer again whose exchange is gone, nor one of these users; returns how many went."""
     if not home.cache.exists():
         return 0
-    with contextlib.closing(Entries(home.cache, sys.maxsize)) as entries:  # it removes these and evicts nothing
+    with contextlib.closing(
+        Entries(home.cache, sys.maxsize, keys.ring(home))
+    ) as entries:  # it removes these and evicts nothing
         gone, _ = entries.purge(exchange_ids=ids)
         if users:
             gone += entries.purge(users=users)[0]

@@ -14,10 +14,10 @@ from typing import Any
 import duckdb
 import msgspec
 
-from tracecli import files
+from tracecli import files, keys
 from tracecli.config import PRIVATE_FILE, Home
 from tracecli.exchange import new_id
-from tracecli.store.engine import quoted, scratchpad, sparing
+from tracecli.store.engine import ENCRYPTED, located, quoted, scratchpad, sparing
 
 type Holds = tuple[str, str, int]
 """The smallest and the largest id of a file, and how many there are."""
@@ -43,20 +43,31 @@ def write(
     holds: Holds,
 ) -> File:
     """Write what a query of a scratchpad finds to a new file in `folder`."""
-    name = f"{new_id()}.parquet"
+    name = new_name(home)
     draft = home.scratch / name
+    how = "(FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 2048, USE_TMP_FILE false)"
     try:
-        connection.execute(
-            f"COPY ({query}) TO '{quoted(draft)}' (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 2048)", parameters
-        )
-        draft.chmod(PRIVATE_FILE)
-        size = _to_disk(draft)
-        draft.rename(folder / name)
+        connection.execute(f"COPY ({query}) TO '{quoted(draft)}' {how}", parameters)
+        size = moved(draft, folder)
     except BaseException:
         draft.unlink(missing_ok=True)
         raise
-    _folder_to_disk(folder)
     return File(name, *holds, size)
+
+
+def new_name(home: Home) -> str:
+    """For a new file, encrypted if the home is."""
+    ring = keys.ring(home)
+    return f"{new_id()}.parquet{ENCRYPTED if ring and ring.newest else ''}"
+
+
+def moved(draft: Path, folder: Path) -> int:
+    """Bring a written file to the disk and into its folder; returns its bytes."""
+    draft.chmod(PRIVATE_FILE)
+    size = _to_disk(draft)
+    draft.rename(folder / draft.name)
+    _folder_to_disk(folder)
+    return size
 
 
 def merge(home: Home, folder: Path, names: Sequence[str], holds: Holds) -> File:
@@ -71,7 +82,7 @@ def without(
 ) -> File | None:
     """Write what a file of `folder` holds beside some ids to another; None if that is nothing."""
     query = "SELECT * FROM read_parquet($1) WHERE id NOT IN (SELECT unnest($2::UUID[])) ORDER BY id"
-    parameters = [str(folder / name), ids]
+    parameters = [located(folder / name), ids]
     [holds] = connection.execute(
         f"SELECT min(id)::VARCHAR, max(id)::VARCHAR, count(*) FROM ({query})",  # noqa: S608 - text of ours only
         parameters,
@@ -161,7 +172,7 @@ def paths(folder: Path, names: Sequence[str]) -> list[str]:
     for path in found:
         if not path.exists():
             raise FileNotFoundError(path)
-    return [str(path) for path in found]
+    return [located(path) for path in found]
 
 
 def fetched(connection: duckdb.DuckDBPyConnection, query: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:

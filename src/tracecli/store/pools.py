@@ -19,6 +19,7 @@ from tracecli.config import Home
 from tracecli.exchange import new_id
 from tracecli.store import parquet
 from tracecli.store.connection import opened, transaction
+from tracecli.store.engine import located
 
 # DuckDB reads 2048 rows to find one of them: a file holds no more bytes than these, unless one row has more.
 FILE_BYTES = 8 << 20
@@ -156,6 +157,6 @@ def sweep(home: Home, pool: Pool, connection: duckdb.DuckDBPyConnection, used: s
 def _plain_bytes(connection: duckdb.DuckDBPyConnection, pool: Pool, path: Path) -> int:
     [(size,)] = connection.execute(
         f"SELECT sum({pool.size}) FROM read_parquet($1)",  # noqa: S608 - ours
-        [str(path)],
+        [located(path)],
     ).fetchall()
     return int(size)

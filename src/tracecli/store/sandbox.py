@@ -27,7 +27,7 @@ from tracecli.query.errors import did_you_mean
 from tracecli.recorded import Recorded
 from tracecli.store import parquet, views
 from tracecli.store.connection import MIGRATIONS, attach
-from tracecli.store.engine import DATABASE, quoted, spill_folder, without_pandas
+from tracecli.store.engine import DATABASE, quoted, spill_folder, spilling, without_pandas
 from tracecli.store.selection import Selection
 
 _MEMORY = "400MB"
@@ -147,8 +147,7 @@ def sandbox(home: Home, zone: dt.tzinfo | None = None) -> Iterator[Sandbox]:
         "autoload_known_extensions": False,
         "python_enable_replacements": False,
         "memory_limit": _MEMORY,
-        "temp_directory": str(spill),
-    }
+    } | spilling(home, spill)
     connection = duckdb.connect(":memory:", config=settings)
     try:
         if zone is not None:

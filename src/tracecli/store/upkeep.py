@@ -17,7 +17,7 @@ from tracecli import __version__, spool, working
 from tracecli.config import Home
 from tracecli.store import bodies, connection, expiry, snapshot
 from tracecli.store.connection import MIGRATIONS, opened
-from tracecli.store.engine import scratchpad, sparing
+from tracecli.store.engine import located, scratchpad, sparing
 from tracecli.store.exchanges import HELD
 
 
@@ -133,7 +133,7 @@ def _referred(home: Home) -> int:
 
 
 def _files(folder: Path) -> list[str]:
-    return sorted(str(path) for path in folder.iterdir())
+    return sorted(located(path) for path in folder.iterdir())
 
 
 def _ratio(many: int | None, few: int | None) -> float | None:
