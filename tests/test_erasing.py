@@ -207,6 +207,7 @@ def test_killed_anywhere(home: Home, capsys: pytest.CaptureFixture[str], step: i
     die_at(home, step, *_STEPS)
     receipt = erasing.carried_out(home, identifier, home.root.parent / "policies")
     assert receipt.complete
+    assert (receipt.erased.records, receipt.erased.content) == (3, 3)
     assert users(home) == ["bob"] * 3
     assert files_with(home.root, "mark alice") == []
 

@@ -275,7 +275,11 @@ def test_from_the_first_schema(home: Home, monkeypatch: pytest.MonkeyPatch) -> N
         with connection.opened(home, write=True) as open_:
             for one, is_traced in ((traced, True), (metered, False)):
                 open_.execute(OLD, [one.exchange.id, is_traced])
-            bodies.add(open_, file)
+            about = file.bodies
+            open_.execute(
+                "INSERT INTO body_file VALUES (?, ?, ?, ?, ?)",
+                [about.name, about.min_id, about.max_id, about.rows, about.bytes],
+            )
     assert queried(home, "SELECT version FROM schema_version") == [(1,)]
 
     assert [row.cost_usd for row in browse.latest(home, 9)] == [Decimal("0.25")] * 2

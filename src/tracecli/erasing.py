@@ -24,7 +24,7 @@ from tracecli.exchange import new_id
 from tracecli.query.syntax import Query, parse, text_of
 from tracecli.rewriting import Rules
 from tracecli.store import erasure
-from tracecli.store.erasure import Checked, Erased, Markers
+from tracecli.store.erasure import Checked, Erased, Markers, There
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +78,8 @@ class Erasure(msgspec.Struct, kw_only=True):
     on_hold: int = 0
     still_spooled: int = 0
     markers: Markers | None = None
+    there: There = There(0, 0)
+    """What was found: counted before anything of it is erased."""
     erased: Erased | None = None
     """None: it is to be done yet."""
     receipt: Receipt | None = None
@@ -175,6 +177,7 @@ class Eraser:
             users = () if held else asked.users
             asked.markers = None if asked.rules else erasure.markers(home, asked.ids, users)
             asked.users = list(users)
+            asked.there = erasure.there(home, asked.ids)
             _write(home, asked)
         if asked.rules is not None:
             number = rewriting.take_out(home, asked.ids, asked.rules)
@@ -186,7 +189,9 @@ class Eraser:
         sought = asked.markers or Markers([], [])
         working.told(1, 3, "erasing")
         if asked.erased is None:
-            asked.erased = erasure.erase(home, asked.ids, asked.users, sought, content_only=asked.content_only)
+            asked.erased = erasure.erase(
+                home, asked.ids, asked.users, sought, before=asked.there, content_only=asked.content_only
+            )
             _write(home, asked)
         working.told(2, 3, "looking through all files")
         checked = erasure.check(home, asked.ids, sought, content_only=asked.content_only)

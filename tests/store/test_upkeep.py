@@ -91,6 +91,14 @@ def _damaged(home: Home) -> None:
     path.write_bytes(data)
 
 
+def _altered(home: Home) -> None:
+    """A byte that matters to nobody who reads the file."""
+    path = one_of(home.said)
+    data = path.read_bytes()
+    assert data.count(b"DuckDB") == 1
+    path.write_bytes(data.replace(b"DuckDB", b"DuckDC"))
+
+
 def _other_part(home: Home) -> None:
     path = one_of(home.parts)
     with duckdb.connect() as writer:
@@ -129,6 +137,7 @@ def _segment(home: Home) -> None:
         (_gone, ["bodies: bodies/* is not there", "exchanges: the bodies of 2 exchanges (* are not there"]),
         (_cut, ["said: said/* has * bytes, and should have *", "said: said/* cannot be read: *"]),
         (_damaged, ["bodies: bodies/* cannot be read: *"]),
+        (_altered, ["said: said/* is not as it was written: its SHA-256 is another"]),
         (_other_part, ["parts: in parts/*, 1 parts are not what was stored: their SHA-256 is another"]),
         (_part_gone, ["parts: parts/* is not there", "parts: 1 parts that bodies refer to are not there; 2 exch*"]),
         (_no_body, ["exchanges: the bodies of 2 exchanges (* are not there"]),

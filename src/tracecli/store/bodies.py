@@ -131,8 +131,8 @@ def add(connection: duckdb.DuckDBPyConnection, written: Written) -> None:
 
 def _name(connection: duckdb.DuckDBPyConnection, file: parquet.File) -> None:
     connection.execute(
-        "INSERT INTO body_file VALUES (?, ?::UUID, ?::UUID, ?, ?)",
-        [file.name, file.min_id, file.max_id, file.rows, file.bytes],
+        "INSERT INTO body_file VALUES (?, ?::UUID, ?::UUID, ?, ?, ?)",
+        [file.name, file.min_id, file.max_id, file.rows, file.bytes, file.sha256],
     )
 
 

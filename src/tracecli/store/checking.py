@@ -8,6 +8,7 @@ brought up to date, as whoever opens it does.
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -132,7 +133,7 @@ def _note(pad: duckdb.DuckDBPyConnection, now: dt.datetime) -> None:
     pad.execute(f"CREATE OR REPLACE TEMP TABLE part AS SELECT hash, id FROM {DATABASE}.part")  # noqa: S608 - ours
     pieces = [
         f"SELECT '{name}' AS folder, name, min_id::VARCHAR AS min_id, max_id::VARCHAR AS max_id, rows, bytes,"  # noqa: S608
-        f" {plain} AS plain FROM {DATABASE}.{snapshot.TABLES[name]}"
+        f" {plain} AS plain, sha256 FROM {DATABASE}.{snapshot.TABLES[name]}"
         for name, plain in (("bodies", "NULL"), ("parts", "part_bytes"), ("said", "text_bytes"))
     ]
     pad.execute(f"CREATE OR REPLACE TEMP TABLE named AS {' UNION ALL '.join(pieces)}")
@@ -195,11 +196,13 @@ class _Look:
             yield Finding(folder, "error", f"{place} is not there", _BACKUP)
             return
         path = snapshot.folder(self.still.home, folder) / name
-        min_id, max_id, rows, size, plain = stated
+        min_id, max_id, rows, size, plain, digest = stated
         self.done.files += 1
         self.done.bytes += (has := path.stat().st_size)
         if has != size:
             yield Finding(folder, "error", f"{place} has {has:,} bytes, and should have {size:,}", _BACKUP)
+        elif digest is not None and _digest(path) != digest:
+            yield Finding(folder, "error", f"{place} is not as it was written: its SHA-256 is another", _BACKUP)
         try:
             given = [located(path), min_id, max_id] if folder == "parts" else [located(path)]
             [(count, least, most, unpacked, _, wrong)] = self.pad.execute(_READ[folder], given).fetchall()
@@ -285,6 +288,11 @@ class _Look:
         return self.pad.execute(
             f"SELECT id::VARCHAR, count(*) OVER () FROM {rows} ORDER BY id LIMIT 3"  # noqa: S608 - ours
         ).fetchall()
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _spool(home: Home, done: Checked) -> Iterator[Finding]:

@@ -18,7 +18,17 @@ from tracecli.store.engine import DATABASE, Held, engine, quoted, without_pandas
 
 MIGRATIONS = tuple(
     Path(__file__).with_name(f"{name}.sql")
-    for name in ("001_first", "002_costs", "003_parts", "004_cache", "005_tools", "006_notes", "007_said", "008_holds")
+    for name in (
+        "001_first",
+        "002_costs",
+        "003_parts",
+        "004_cache",
+        "005_tools",
+        "006_notes",
+        "007_said",
+        "008_holds",
+        "009_hashes",
+    )
 )
 """Numbered and append-only: each is applied once, in a transaction with the row that records it."""
 

@@ -91,34 +91,62 @@ def held(home: Home, ids: Sequence[str]) -> set[str]:
 _IDS = """SELECT unnest(from_json($1, '["UUID"]'))"""
 
 
-def erase(home: Home, ids: Sequence[str], users: Sequence[str], sought: Markers, *, content_only: bool) -> Erased:
+class There(msgspec.Struct, frozen=True):
+    """What there is to erase: counted before, for who was killed on the way counts less afterwards."""
+
+    records: int
+    content: int
+
+
+def there(home: Home, ids: Sequence[str]) -> There:
+    """How many of these exchanges are stored, and how many of them with content."""
+    try:
+        with opened(home) as connection:
+            [counts] = connection.execute(
+                f"SELECT count(*), count(*) FILTER ({exchanges.HELD})"  # noqa: S608 - text of ours only
+                f" FROM exchange WHERE id IN ({_IDS})",
+                [parquet.as_list(ids)],
+            ).fetchall()
+    except FileNotFoundError:
+        return There(0, 0)
+    return There(*counts)
+
+
+def erase(
+    home: Home, ids: Sequence[str], users: Sequence[str], sought: Markers, *, before: There, content_only: bool
+) -> Erased:
     """Erase exchanges, or with `content_only` what was said in them; and what else is of them and of `users`.
 
-    Raises StoreBusy, NewerDatabase or HomeError if that cannot be done now.
+    `before` is what there was. Raises StoreBusy, NewerDatabase or HomeError if that cannot be done now.
     """
     quarantined = forget_quarantined(home, sought)
     answers = expiry.forget_answers(home, ids, users)
-    if not ids or not home.database.exists():
-        return Erased(records=0, content=0, answers=answers, quarantined=quarantined, bytes=0)
-    freed = bodies.forget(home, ids)
-    given = [parquet.as_list(ids)]
+    freed = 0
+    if ids and home.database.exists():
+        freed = bodies.forget(home, ids)
+        if content_only:
+            _empty(home, ids)
+        expiry.write_anew(home, () if content_only else ids)
+    return Erased(
+        records=0 if content_only else before.records,
+        content=before.content,
+        answers=answers,
+        quarantined=quarantined,
+        bytes=freed,
+    )
+
+
+def _empty(home: Home, ids: Sequence[str]) -> None:
+    """Take out of records what was said."""
     with opened(home, write=True) as connection, transaction(connection):
-        [(there, content)] = connection.execute(
-            f"SELECT count(*), count(*) FILTER ({exchanges.HELD})"  # noqa: S608 - text of ours only
-            f" FROM exchange WHERE id IN ({_IDS})",
-            given,
-        ).fetchall()
-        if content_only:  # what a provider says of an error quotes what it was sent, and people quote it in comments
-            connection.execute(
-                "UPDATE exchange SET error = NULL, comment = NULL, captured = NULL,"  # noqa: S608 - text of ours only
-                " content_removed_at = coalesce(content_removed_at, now()),"
-                f" flags = list_append(list_filter(flags, lambda flag: flag <> '{ERASED}'), '{ERASED}')"
-                f" WHERE id IN ({_IDS})",
-                given,
-            )
-    expiry.write_anew(home, () if content_only else ids)
-    records = 0 if content_only else there
-    return Erased(records=records, content=content, answers=answers, quarantined=quarantined, bytes=freed)
+        # What a provider says of an error quotes what it was sent, and people quote it in comments.
+        connection.execute(
+            "UPDATE exchange SET error = NULL, comment = NULL, captured = NULL,"  # noqa: S608 - text of ours only
+            " content_removed_at = coalesce(content_removed_at, now()),"
+            f" flags = list_append(list_filter(flags, lambda flag: flag <> '{ERASED}'), '{ERASED}')"
+            f" WHERE id IN ({_IDS})",
+            [parquet.as_list(ids)],
+        )
 
 
 class Markers(msgspec.Struct, frozen=True):

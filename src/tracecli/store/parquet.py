@@ -5,6 +5,7 @@ A file counts once its table names it, with the ids that it holds. It never chan
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -32,6 +33,8 @@ class File:
     max_id: str
     rows: int
     bytes: int
+    sha256: str
+    """Of the file as it is on the disk, in hexadecimal."""
 
 
 def write(
@@ -48,11 +51,11 @@ def write(
     how = "(FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 2048, USE_TMP_FILE false)"
     try:
         connection.execute(f"COPY ({query}) TO '{quoted(draft)}' {how}", parameters)
-        size = moved(draft, folder)
+        size, digest = moved(draft, folder)
     except BaseException:
         draft.unlink(missing_ok=True)
         raise
-    return File(name, *holds, size)
+    return File(name, *holds, size, digest)
 
 
 def new_name(home: Home) -> str:
@@ -61,13 +64,16 @@ def new_name(home: Home) -> str:
     return f"{new_id()}.parquet{ENCRYPTED if ring and ring.newest else ''}"
 
 
-def moved(draft: Path, folder: Path) -> int:
-    """Bring a written file to the disk and into its folder; returns its bytes."""
+def moved(draft: Path, folder: Path) -> tuple[int, str]:
+    """Bring a written file to the disk and into its folder; returns how many bytes it has, and their SHA-256."""
     draft.chmod(PRIVATE_FILE)
-    size = _to_disk(draft)
+    with draft.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        os.fsync(file.fileno())
+        size = os.fstat(file.fileno()).st_size
     draft.rename(folder / draft.name)
     _folder_to_disk(folder)
-    return size
+    return size, digest
 
 
 def merge(home: Home, folder: Path, names: Sequence[str], holds: Holds) -> File:
@@ -135,12 +141,6 @@ def _text(value: str) -> str:
 
 def _private(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_CLOEXEC, PRIVATE_FILE)
-
-
-def _to_disk(path: Path) -> int:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-        return os.fstat(file.fileno()).st_size
 
 
 def _folder_to_disk(folder: Path) -> None:

@@ -87,8 +87,8 @@ def add(connection: duckdb.DuckDBPyConnection, pool: Pool, written: PoolFile) ->
     """Make a written file count."""
     file = written.file
     connection.execute(
-        f"INSERT INTO {pool.table} VALUES (?, ?::UUID, ?::UUID, ?, ?, ?)",  # noqa: S608 - ours
-        [file.name, file.min_id, file.max_id, file.rows, file.bytes, written.plain_bytes],
+        f"INSERT INTO {pool.table} VALUES (?, ?::UUID, ?::UUID, ?, ?, ?, ?)",  # noqa: S608 - ours
+        [file.name, file.min_id, file.max_id, file.rows, file.bytes, written.plain_bytes, file.sha256],
     )
 
 

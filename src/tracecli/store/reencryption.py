@@ -150,7 +150,7 @@ def _write_anew(home: Home, path: Path) -> None:
             ring.encrypt_file(draft) if ring and ring.newest else draft.open("xb") as new,
         ):
             shutil.copyfileobj(old, new, 1 << 20)
-        size = parquet.moved(draft, path.parent)
+        size, digest = parquet.moved(draft, path.parent)
     except FileNotFoundError:  # merged or forgotten
         draft.unlink(missing_ok=True)
         return
@@ -158,5 +158,8 @@ def _write_anew(home: Home, path: Path) -> None:
         draft.unlink(missing_ok=True)
         raise
     with opened(home, write=True) as connection, transaction(connection):
-        connection.execute(f"UPDATE {table} SET name = ?, bytes = ? WHERE name = ?", [draft.name, size, path.name])  # noqa: S608
+        connection.execute(
+            f"UPDATE {table} SET name = ?, bytes = ?, sha256 = ? WHERE name = ?",  # noqa: S608 - ours
+            [draft.name, size, digest, path.name],
+        )
     path.unlink(missing_ok=True)
