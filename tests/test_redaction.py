@@ -43,6 +43,8 @@ PLANTED = {
 EVERY = [(kind, value) for kind, values in PLANTED.items() for value in values]
 # Looks like something and is nothing.
 INNOCENT = [
+    "sha-256 04:1E:12:42:28:96:D7:56:D4:FA:AE:C7:18:A9:16:79",
+    "what is 64-6+1.02255 of it",
     "chatcmpl-9Xk2jH7sKd83hfKs02kd", "2026-11-23T14:30:00.123Z", "1234 5678 9012 3456", "version 1.2.3",
     "0.00000012345678901234", "call_abc123", "a@b", "018f3c2e-7d4b-7c1a-9e2f-1a2b3c4d5e6f", "999.999.999.999",
     "sk-short", "https://example.com/path?x=1:2", "gpt-4o-mini-2024-07-18", "DE00 0000 0000 0000 0000 01",

@@ -159,10 +159,15 @@ def spans(text: str, by: Rules) -> list[tuple[int, int, str]]:
     """Where something was found, in order and apart from each other; of two that overlap the first, then the longer."""
     found = []
     for name, pattern in by.patterns:
-        check = _CHECKS.get(name)
+        check, borders = _CHECKS.get(name), _BORDERS.get(name)
         for match in pattern.finditer(text):
-            if match.end() > match.start() and (check is None or check(match.group())):
-                found.append((match.start(), match.end(), name))
+            start, end = match.start(), match.end()
+            if (
+                end > start
+                and (check is None or check(match.group()))
+                and (borders is None or borders(text[max(0, start - 2) : start + 1], text[end : end + 2]))
+            ):
+                found.append((start, end, name))
     found.sort(key=lambda span: (span[0], -span[1]))
     apart: list[tuple[int, int, str]] = []
     for span in found:
@@ -219,6 +224,20 @@ def _secret(text: str) -> bool:
 
 
 _CHECKS = {"payment_card": _luhn, "iban": _mod_97, "national_id": _national, "secrets": _secret}
+
+
+def _no_sum(begins: str, _: str) -> bool:
+    """A plus after a digit or letter belongs to a sum."""
+    return not re.search(r"[0-9A-Za-z]\+$", begins)
+
+
+def _no_longer(begins: str, after: str) -> bool:
+    """What has more such groups beside it is a fingerprint, of a certificate for instance."""
+    return not (re.match(r"[0-9A-Fa-f]:[0-9A-Fa-f]", begins) or re.match(r":[0-9A-Fa-f]", after))
+
+
+_BORDERS = {"phone": _no_sum, "ip_address": _no_longer}
+"""Whether it is one, by the two characters before it with its first, and the two after it."""
 
 # Secrets, always
 
