@@ -3,6 +3,7 @@
 `TRACECLI_HOME`      the folder of all state (default `~/.tracecli`)
 `TRACECLI_POLICIES`  the policy folder (default: `policies/` of the checkout tracecli runs from, else of the home)
 `TRACECLI_HOSTS`     more hosts to intercept, separated by commas, as the option `tracecli_hosts` takes them
+`TRACECLI_UPSTREAM_AUTH`  user:password for the proxy that `--mode upstream:URL` names
 `PAGER`              what shows a long list on a terminal (default `less -R`); empty or `cat`: nothing
 `SUDO_USER`          who became another user with sudo, for the ledger of what was read
 `TIKTOKEN_CACHE_DIR` where tiktoken keeps its vocabularies, for estimates
@@ -19,6 +20,7 @@ from tracecli.errors import HomeError
 
 PRIVATE_FOLDER = 0o700
 PRIVATE_FILE = 0o600
+UPSTREAM_AUTH = "TRACECLI_UPSTREAM_AUTH"
 
 _package = Path(__file__).parent
 
@@ -158,6 +160,16 @@ def extra_hosts() -> list[str]:
     return [entry.strip() for entry in os.environ.get("TRACECLI_HOSTS", "").split(",") if entry.strip()]
 
 
+def upstream_auth() -> str | None:
+    """User and password for the proxy behind ours; in the environment, for command lines are everybody's to see."""
+    return os.environ.get(UPSTREAM_AUTH) or None
+
+
+def environment() -> dict[str, str]:
+    """All of it, for a process that is started: a copy."""
+    return dict(os.environ)
+
+
 def pager() -> list[str] | None:
     """The program that shows what is longer than the screen, and its arguments; None: none is wanted."""
     command = shlex.split(os.environ.get("PAGER", "less"))
@@ -209,7 +221,7 @@ def checkout() -> Path | None:
 
 
 def shipped(name: str) -> Path:
-    """A file that ships beside the package: `tracecli_addon.py` or `default.toml`."""
+    """A file that ships beside the package: `tracecli_addon.py`, `node-proxy.cjs` or `default.toml`."""
     if source := checkout():
-        return source / ("addon" if name.endswith(".py") else "policies") / name
+        return source / ("policies" if name.endswith(".toml") else "addon") / name
     return _package / "_shipped" / name

@@ -14,7 +14,6 @@ import os
 import queue
 import secrets
 import shutil
-import ssl
 import subprocess
 import sys
 import threading
@@ -23,7 +22,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tracecli import __version__, files, spool
+from tracecli import __version__, files, roots, spool
 from tracecli.cache.asking import ResponseCache
 from tracecli.cache.entries import Entries
 from tracecli.capture import Recorder
@@ -70,7 +69,7 @@ class Runtime:
         self.recorder = Recorder(
             hosts=checked_hosts(hosts),
             user_headers=checked_headers(user_headers),
-            secret=_fingerprint_key(home),
+            secret=fingerprint_key(home),
             policies=load(policies),
             write=self._record,
             can_record=lambda: not self.spool.failing,
@@ -95,6 +94,7 @@ class Runtime:
         post: Callable[[Callable[[], None]], object],
         *,
         lane: str,
+        modes: Sequence[str] = (),
         flows_because: str | None = None,
     ) -> None:
         """Begin to work beside the traffic. `authority` is the certificate that clients have to trust; `post` runs
@@ -109,7 +109,11 @@ class Runtime:
             "lane": lane,
             "flows_because": flows_because,
             "listen": [list(address[:2]) for address in listening],
+            "modes": list(modes),
+            "authority": str(authority),
+            "policies": str(self.policies),
         }
+        self._bundle()
         self.recorder.post = lambda job: _posted(post, job)
         self._beside.start()
         self._thread.start()
@@ -240,13 +244,8 @@ class Runtime:
         if self._authority is None or not self._authority.exists():
             return
         authority, self._authority = self._authority, None
-        roots = ssl.get_default_verify_paths().cafile
-        if roots is None:
-            import certifi
-
-            roots = certifi.where()
-        bundle = Path(roots).read_bytes().rstrip() + b"\n" + authority.read_bytes()
-        files.write_whole(self.home.ca_bundle, bundle)
+        with contextlib.suppress(OSError):
+            files.write_whole(self.home.ca_bundle, roots.joined([roots.system(), authority]))
 
 
 class _Beside:
@@ -382,7 +381,7 @@ def seed_policies(home: Home, policies: Path) -> None:
         raise HomeError(f"cannot write {default}: {error.strerror}", "Make the home folder writable.") from error
 
 
-def _fingerprint_key(home: Home) -> bytes:
+def fingerprint_key(home: Home) -> bytes:
     """The secret of credential fingerprints, made once for a home."""
     try:
         if not home.secret.exists():

@@ -24,6 +24,9 @@ from tracecli.errors import TracecliError
 SECTIONS = {
     "First steps": {"demo": "See it work on a stand-in provider, without an API key."},
     "Recording": {
+        "run": "Run a program, and record its calls to AI providers.",
+        "env": "Print the variables that take a program's calls to the proxy.",
+        "ca": "Show and install the authority that clients have to trust.",
         "proxy": "Run the proxy: record calls to AI providers, pass everything else.",
         "ingest": "Load recorded exchanges from the spool into the store.",
     },
@@ -69,6 +72,8 @@ EXIT_CODES = {
     7: "something broken was found, or something left that was to go",
     8: "no proxy is running",
     9: "an OpenTelemetry collector cannot be reached, or refuses",
+    126: "`tracecli run`: the command cannot be executed",
+    127: "`tracecli run`: there is no such command",
     130: "interrupted",
 }
 

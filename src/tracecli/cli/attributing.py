@@ -1,0 +1,108 @@
+"""What `tracecli run` and `tracecli env` share: whose calls they are, and the variables that take them to the proxy."""
+
+from __future__ import annotations
+
+import datetime as dt
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tracecli import config, roots
+from tracecli.cli import output
+from tracecli.clients import variables
+from tracecli.config import Home
+from tracecli.errors import ConfigError, HomeError
+from tracecli.identity import clean
+from tracecli.tickets import LASTS_S, PROXY_USER, Ticket, issue
+
+__all__ = ["PROXY_USER", "Ticket"]
+
+_NODE = "node-proxy.cjs"
+
+
+def options[F: Callable[..., Any]](command: F) -> F:
+    """`--user`, `--policy` and `--session`."""
+    for option in (
+        click.option("--session", metavar="NAME", help="The session of the calls; one can have several runs."),
+        click.option("--policy", metavar="NAME", help="The policy of the calls, before those that would apply."),
+        click.option("--user", metavar="NAME", help="Who the calls belong to."),
+    ):
+        command = option(command)
+    return command
+
+
+def ticket(user: str | None, policy: str | None, session: str | None) -> Ticket:
+    """What holds for the calls, from now on. Raises ConfigError for a name that cannot be recorded as it is."""
+    for option, name in (("--user", user), ("--session", session)):
+        if name is not None and (not name or name != clean(name)):
+            raise ConfigError(
+                f"{option} {name!r} cannot be recorded as it is",
+                "Leave out control characters, outer spaces and all beyond 200 characters.",
+            )
+    return Ticket(user, session, policy, time.time() + LASTS_S)
+
+
+def password(home: Home, told: Ticket) -> str:
+    """A ticket as the proxy of the home takes it. Raises HomeError if the home's secret cannot be read."""
+    from tracecli.runtime import fingerprint_key
+
+    return issue(fingerprint_key(home), told)
+
+
+def check_policy(home: Home, folder: Path | None, name: str | None) -> None:
+    """Raises ConfigError if the proxy has no policy of that name."""
+    if name is None:
+        return
+    from tracecli.policy.files import load
+
+    known = load(folder or config.policy_folder(home)).policies
+    if name not in known:
+        raise ConfigError(f"there is no policy {name!r}", f"Name one of: {', '.join(sorted(known))}.")
+
+
+def check_authority(path: Path) -> None:
+    """Raises ConfigError if the certificate authority is there and is over, or is none: no client would trust it."""
+    if not path.exists():
+        return
+    from cryptography import x509
+
+    remedy = f"Move {path.parent} away: the next start makes another, which clients have to trust."
+    try:
+        ends = x509.load_pem_x509_certificate(path.read_bytes()).not_valid_after_utc
+    except ValueError as error:
+        raise ConfigError(f"{path} is no certificate", remedy) from error
+    if ends < dt.datetime.now(dt.UTC):
+        raise ConfigError(f"the certificate authority {path} expired at {ends:%Y-%m-%d}", remedy)
+
+
+def warn_of_exemptions(given: Mapping[str, str]) -> None:
+    """Say which entries of NO_PROXY let calls go unrecorded."""
+    from tracecli.providers.hosts import Hosts
+
+    past = variables.exempted_providers(given, Hosts(config.extra_hosts()))
+    if past:
+        output.say(
+            f"tracecli: NO_PROXY has calls to {', '.join(past)} go past the proxy, unrecorded. "
+            "Take it out there to have them recorded."
+        )
+
+
+def all_roots(home: Home, given: Mapping[str, str], authority: Path) -> bytes:
+    """The system's authorities, those that the user's variables name, and ours, in one file.
+
+    Raises HomeError if one cannot be read.
+    """
+    named = [path for path in map(Path, variables.bundles(given)) if path.is_file()]
+    try:
+        return roots.joined([roots.system(), *named, authority])
+    except OSError as error:
+        raise HomeError(f"cannot read {error.filename}: {error.strerror}", "Make it readable, or unset it.") from error
+
+
+def environment(given: Mapping[str, str], url: str, bundle: Path, *, loopback_too: bool = False) -> dict[str, str]:
+    """The variables to set for a program."""
+    made = variables.made(given, url, str(bundle), loopback_too=loopback_too)
+    return made | {"NODE_OPTIONS": variables.with_node(given, str(config.shipped(_NODE)))}
