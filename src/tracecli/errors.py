@@ -10,6 +10,7 @@
     │   ├── StoreBusy      5  another process held the database for too long
     │   ├── NewerDatabase  5  a newer tracecli made the database
     │   └── BackupError    5  a backup cannot be written, or not be restored
+    ├── StoreError         5  the system's store of authorities cannot be changed
     ├── ProxyError         6  the proxy could not start (port in use, ...)
     ├── NoProxy            8  no proxy is running
     ├── CollectorError     9  a collector cannot be reached, or refuses
@@ -78,6 +79,12 @@ class NewerDatabase(HomeError):
 
 class BackupError(HomeError):
     """A backup cannot be written, or not be restored."""
+
+
+class StoreError(TracecliError):
+    """The system's store of authorities cannot be changed."""
+
+    exit_code = 5
 
 
 class ProxyError(TracecliError):

@@ -30,6 +30,12 @@ def system() -> Path:
     return Path(certifi.where())
 
 
+def of_system() -> list[Path]:
+    """The files of roots that are known and there, whatever the environment says."""
+    own = ssl.get_default_verify_paths().openssl_cafile
+    return [path for path in map(Path, dict.fromkeys((own, *_KNOWN))) if path.is_file()]
+
+
 def joined(files: Iterable[Path]) -> bytes:
     """The certificates of all files, each once, in their order. Raises OSError if one cannot be read."""
     found: dict[bytes, bytes] = {}

@@ -102,7 +102,7 @@ class Lane:
 
     def ticket_of(self, client: str) -> None:
         """Nobody was authenticated."""
-        return None
+        return
 
 
 class Wire:

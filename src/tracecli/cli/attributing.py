@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -32,6 +33,12 @@ def options[F: Callable[..., Any]](command: F) -> F:
     ):
         command = option(command)
     return command
+
+
+def of_the_program() -> dict[str, str]:
+    """The environment that a program would have had without us: not of the checkout, where `uv run` runs tracecli."""
+    given, source = config.environment(), config.checkout()
+    return variables.without_uv(given, sys.prefix) if source == Path(sys.prefix).parent else given
 
 
 def ticket(user: str | None, policy: str | None, session: str | None) -> Ticket:

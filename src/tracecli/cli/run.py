@@ -28,8 +28,10 @@ if TYPE_CHECKING:
     from tracecli.proxy.using import Reached
     from tracecli.store.statistics import Group
 
+_SCRIPT = re.compile(r"\.(py|[mc]?js|[mc]?ts|rb|php|sh|pl)$")
 
-@click.command("run", context_settings={"ignore_unknown_options": False, "allow_interspersed_args": False})
+
+@click.command("run", context_settings={"allow_interspersed_args": False})
 @attributing.options
 @click.option("--local", is_flag=True, help="Take calls to this machine through the proxy too, as to Ollama.")
 @click.option(
@@ -65,7 +67,7 @@ def command(
     Where HTTPS_PROXY names a proxy, calls go out through it. Hosts in NO_PROXY go past the proxy, and so does this
     machine. A program that clears its environment, or takes no proxy from it, is not recorded.
     """
-    given = config.environment()
+    given = attributing.of_the_program()
     file = foreground.program(command[0], given)
     home = config.home()
     words = _split(proxy_args)
@@ -98,10 +100,9 @@ def _split(text: str) -> list[str]:
 
 def _session_of(command: Sequence[str]) -> str:
     """A name that no other run has, and that says what ran: of `python my_agent.py`, `my_agent-3f9a01bc`."""
-    names = [variables.command_word([word]) for word in command[:2] if not word.startswith("-")]
-    scripts = [name for name in names[1:] if re.search(r"\.(py|js|mjs|cjs|ts|mts|rb|php|sh|pl)$", name)]
-    name = (scripts or names or ["run"])[0].rpartition(".")[0] if scripts else (names or ["run"])[0]
-    return f"{re.sub(r'[^A-Za-z0-9_.-]+', '-', name)[:40]}-{secrets.token_hex(4)}"
+    words = [Path(word).name for word in command[:2] if not word.startswith("-")]
+    names = [_SCRIPT.sub("", word) for word in words[1:] if _SCRIPT.search(word)] or words
+    return f"{re.sub(r'[^A-Za-z0-9_.-]+', '-', names[0] if names else 'run')[:40]}-{secrets.token_hex(4)}"
 
 
 class _Proxy:

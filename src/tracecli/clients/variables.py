@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit
 
@@ -126,11 +126,13 @@ def _node_escaped(text: str) -> str:
     return text.replace("\\", "\\\\").replace('"', '\\"')
 
 
-def differing(before: Mapping[str, str], names: Iterable[str]) -> dict[str, str]:
-    """Of what is to be set, the values that are there."""
-    return {name: before[name] for name in names if name in before}
+def without_uv(given: Mapping[str, str], prefix: str) -> dict[str, str]:
+    """The environment as it was before `uv run` put the virtual environment at `prefix` into it, if it did.
 
-
-def command_word(command: Sequence[str]) -> str:
-    """The name of a command, for people: without its folder."""
-    return command[0].rstrip("/").rpartition("/")[2] or command[0]
+    It is tracecli's own, and a program that is run has its packages elsewhere.
+    """
+    if "UV_RUN_RECURSION_DEPTH" not in given or given.get("VIRTUAL_ENV") != prefix:
+        return dict(given)
+    rest = {name: value for name, value in given.items() if name != "VIRTUAL_ENV"}
+    folders = given.get("PATH", "").split(":")
+    return rest | {"PATH": ":".join(folder for folder in folders if folder != f"{prefix}/bin")}
