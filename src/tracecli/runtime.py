@@ -12,7 +12,6 @@ import json
 import logging
 import os
 import queue
-import secrets
 import shutil
 import subprocess
 import sys
@@ -22,7 +21,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tracecli import __version__, files, roots, spool
+from tracecli import __version__, files, home_key, roots, spool
 from tracecli.cache.asking import ResponseCache
 from tracecli.cache.entries import Entries
 from tracecli.capture import Recorder
@@ -69,7 +68,7 @@ class Runtime:
         self.recorder = Recorder(
             hosts=checked_hosts(hosts),
             user_headers=checked_headers(user_headers),
-            secret=fingerprint_key(home),
+            secret=home_key.read(home),
             policies=load(policies),
             write=self._record,
             can_record=lambda: not self.spool.failing,
@@ -379,17 +378,3 @@ def seed_policies(home: Home, policies: Path) -> None:
         default.chmod(PRIVATE_FILE)
     except OSError as error:
         raise HomeError(f"cannot write {default}: {error.strerror}", "Make the home folder writable.") from error
-
-
-def fingerprint_key(home: Home) -> bytes:
-    """The secret of credential fingerprints, made once for a home."""
-    try:
-        if not home.secret.exists():
-            with contextlib.suppress(FileExistsError):
-                files.write_new(home.secret, secrets.token_bytes(32))
-        key = home.secret.read_bytes()
-    except OSError as error:
-        raise HomeError(f"cannot use {home.secret}: {error.strerror}", "Make it readable for you alone.") from error
-    if len(key) < 16:
-        raise HomeError(f"{home.secret} is damaged", "Remove it; users known by their credential get new names.")
-    return key

@@ -117,7 +117,7 @@ def test_a_python_program(installed: Proxy, user: str, tmp_path: Path) -> None:
 
 def test_python_libraries(installed: Proxy, user: str) -> None:
     """They take proxy, password and authorities from the environment; runs of one session belong together."""
-    run(installed, "--user", user, "--session", f"of {user}", sys.executable, "-c", URLLIB + HTTPX)
+    run(installed, "-q", "--user", user, "--session", f"of {user}", sys.executable, "-c", URLLIB + HTTPX)
     rows = installed.rows(user)
     assert [(row["session"], row["outcome"]) for row in rows] == [(f"of {user}", "complete")] * 2
 
@@ -125,7 +125,7 @@ def test_python_libraries(installed: Proxy, user: str) -> None:
 @pytest.mark.skipif(not shutil.which("curl"), reason="there is no curl")
 def test_curl(installed: Proxy, user: str) -> None:
     """Options after the command are the command's."""
-    run(installed, "--user", user, *CURL)
+    run(installed, "-q", "--user", user, *CURL)
     assert installed.only_row(user)["outcome"] == "complete"
 
 
@@ -133,13 +133,13 @@ def test_curl(installed: Proxy, user: str) -> None:
 @pytest.mark.parametrize("words", [["--input-type=module", "-e", FETCH], ["-e", NODE_HTTPS]], ids=["fetch", "https"])
 def test_node(installed: Proxy, user: str, words: list[str]) -> None:
     """Node's calls come through the proxy, of a Node too that knows no variable for it."""
-    run(installed, "--user", user, "--", "node", *words)
+    run(installed, "-q", "--user", user, "--", "node", *words)
     assert installed.only_row(user)["outcome"] == "complete"
 
 
 def test_a_policy(installed: Proxy, user: str) -> None:
     """The policy that a run names goes before others, and its name has to be one."""
-    run(installed, "--user", user, "--policy", "metered", "--", sys.executable, "-c", URLLIB)
+    run(installed, "-q", "--user", user, "--policy", "metered", "--", sys.executable, "-c", URLLIB)
     one = installed.only_opened(user)
     assert (one["policy"], one["traced"]) == ("metered", False)
     assert "asked for by tracecli run" in one["reason"]
@@ -164,7 +164,7 @@ def test_a_user_who_is_bound_to_the_proxy(installed: Proxy, user: str) -> None:
     wait_until(lambda: "407" in _tunnel(installed, "run:made.up"), "the proxy to know its users")
     installed.policy(f"users/{user}", 'credentials = ["proxy"]\n')
     tracecli(installed.home, "policy", "explain", user)
-    run(installed, "--user", user, "--", sys.executable, "-c", URLLIB)
+    run(installed, "-q", "--user", user, "--", sys.executable, "-c", URLLIB)
     assert installed.only_row(user)["user_source"] == "proxy"
     tracecli(installed.home, "user", "remove", "somebody")
 
@@ -183,11 +183,17 @@ def _tunnel(proxy: Proxy, login: str) -> str:
 
 
 def test_a_run_in_a_run(installed: Proxy, user: str) -> None:
-    """It uses the same proxy, with a session of its own, whatever the outer one has set."""
-    inner = [sys.executable, "-m", "tracecli", "run", "--user", user, "--", sys.executable, "-c", URLLIB]
-    done = run(installed, "--user", f"outer-{user}", "--", *inner)
-    assert installed.only_row(user)["session"] in done.stderr.splitlines()[0]
+    """It uses the same proxy, for the same user, with a session of its own; also behind a registered user's URL."""
+    inner = [sys.executable, "-m", "tracecli", "run", "--", sys.executable, "-c", URLLIB]
+    done = run(installed, "--user", user, "--policy", "metered", "--", *inner)
+    row = installed.only_row(user)
+    assert row["policy"] == "metered"
+    assert row["session"] in done.stderr.splitlines()[0]
     assert "no call to a provider came through" in done.stderr.splitlines()[1]
+    url = json.loads(tracecli(installed.home, "user", "add", f"r-{user}", "--json").stdout)["proxy_url"]
+    run(installed, *inner[4:], HTTPS_PROXY=url)
+    assert installed.only_row(f"r-{user}")["user_source"] == "proxy"
+    tracecli(installed.home, "user", "remove", f"r-{user}")
 
 
 def test_a_program_without_its_environment(installed: Proxy) -> None:
@@ -253,19 +259,22 @@ def test_a_proxy_for_the_run(place: Place, standin: Standin, user: str) -> None:
     assert not ingest_processes(place.home) and not _processes(str(place.home))
 
 
-def test_a_killed_run(place: Place, standin: Standin) -> None:
-    """A run that is killed takes its proxy with it."""
-    script = "echo there; exec sleep 60"
-    words = [sys.executable, "-m", "tracecli", "run", *own_proxy(standin), "--", "sh", "-c", script]
-    given = environment(place.home, STANDIN_PORTS=json.dumps({"": standin.port}))
-    process = subprocess.Popen(words, env=given, stdout=subprocess.PIPE, start_new_session=True)
+def test_two_first_runs_at_once(place: Place, standin: Standin, user: str) -> None:
+    """They make one authority, and a run that is killed takes its proxy with it."""
+    ports = json.dumps({"": standin.port})
+    words = [sys.executable, "-m", "tracecli", "run", "--user", user, *own_proxy(standin), "--", sys.executable, "-c"]
+    waits = URLLIB + "print('there', flush=True); import time; time.sleep(60)"
+    given = environment(place.home, STANDIN_PORTS=ports)
+    process = subprocess.Popen([*words, waits], env=given, stdout=subprocess.PIPE, start_new_session=True)
     with process:
         try:
+            run(place, *words[4:], URLLIB, STANDIN_PORTS=ports)
             assert process.stdout is not None and process.stdout.readline() == b"there\n"
             process.kill()
             process.wait()
             wait_until(lambda: not _processes(str(place.home)), "the end of the proxy")
             assert not list(place.home.glob("proxy-*.json"))
+            assert [row["outcome"] for row in place.rows(user)] == ["complete"] * 2
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)

@@ -11,13 +11,14 @@ from typing import Any
 
 import click
 
-from tracecli import config, roots
+from tracecli import config, home_key, roots
 from tracecli.cli import output
 from tracecli.clients import variables
 from tracecli.config import Home
 from tracecli.errors import ConfigError, HomeError
 from tracecli.identity import clean
-from tracecli.tickets import LASTS_S, PROXY_USER, Ticket, issue
+from tracecli.proxy_users import ProxyUsers
+from tracecli.tickets import LASTS_S, PROXY_USER, Ticket, issue, read
 
 __all__ = ["PROXY_USER", "Ticket"]
 
@@ -41,22 +42,37 @@ def of_the_program() -> dict[str, str]:
     return variables.without_uv(given, sys.prefix) if source == Path(sys.prefix).parent else given
 
 
-def ticket(user: str | None, policy: str | None, session: str | None) -> Ticket:
-    """What holds for the calls, from now on. Raises ConfigError for a name that cannot be recorded as it is."""
+def ticket(home: Home, given: Mapping[str, str], user: str | None, policy: str | None, session: str | None) -> Ticket:
+    """What holds for the calls, from now on: user and policy of the proxy's URL that is there, where none are given.
+
+    Raises ConfigError for a name that cannot be recorded as it is.
+    """
     for option, name in (("--user", user), ("--session", session)):
         if name is not None and (not name or name != clean(name)):
             raise ConfigError(
                 f"{option} {name!r} cannot be recorded as it is",
                 "Leave out control characters, outer spaces and all beyond 200 characters.",
             )
-    return Ticket(user, session, policy, time.time() + LASTS_S)
+    outer = _outer(home, given)
+    return Ticket(user or outer.user, session, policy or outer.policy, time.time() + LASTS_S)
+
+
+def _outer(home: Home, given: Mapping[str, str]) -> Ticket:
+    """What the URL of a proxy of this home says that is there already: of a run around this one, or of a user."""
+    from tracecli.proxy import using
+
+    found = variables.named(given)
+    if found is None or not found.auth or not variables.is_one_of(found, using.addresses(home)):
+        return Ticket()
+    name, _, secret = found.auth.partition(":")
+    if name == PROXY_USER and (outer := read(home_key.read(home), secret, time.time())):
+        return outer
+    return Ticket(user=name) if ProxyUsers(home.proxy_users).check(name, secret) else Ticket()
 
 
 def password(home: Home, told: Ticket) -> str:
     """A ticket as the proxy of the home takes it. Raises HomeError if the home's secret cannot be read."""
-    from tracecli.runtime import fingerprint_key
-
-    return issue(fingerprint_key(home), told)
+    return issue(home_key.read(home), told)
 
 
 def check_policy(home: Home, folder: Path | None, name: str | None) -> None:

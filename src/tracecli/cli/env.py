@@ -40,10 +40,11 @@ _IN_A_CONTAINER = (
 def command(
     form: str | None, user: str | None, policy: str | None, session: str | None, local: bool, unset: bool
 ) -> None:
-    """Print the variables that take a program's calls to the running proxy.
+    """Print the variables that take a program's calls to the proxy.
 
-    `eval "$(tracecli env)"` in bash and zsh, `tracecli env | source` in fish, `tracecli env | Out-String |
-    Invoke-Expression` in PowerShell. With --unset the same takes it back, and the variables are what they were.
+    A proxy has to be running. In bash and zsh it is `eval "$(tracecli env)"`, in fish `tracecli env | source`, in
+    PowerShell `tracecli env | Out-String | Invoke-Expression`. With --unset the same takes it back, and the variables
+    are what they were.
 
     What is printed holds a password of the proxy, that is good for 30 days. It says whose the calls are: --user,
     --policy and --session, as of `tracecli run`.
@@ -54,8 +55,8 @@ def command(
         _take_back(form, given)
         return
     before = _before(given)
-    told = attributing.ticket(user, policy, session)
     home = config.home()
+    told = attributing.ticket(home, before, user, policy, session)
     from tracecli.proxy import using
 
     if not using.addresses(home):
@@ -68,7 +69,7 @@ def command(
             f"no proxy that runs for {home.root} serves clients that name it",
             "Start one beside it: `tracecli proxy --listen 127.0.0.1:0`.",
         )
-    attributing.check_policy(home, reached.policies, policy)
+    attributing.check_policy(home, reached.policies, told.policy)
     attributing.warn_of_exemptions(before)
     bundle = _bundle(home, attributing.all_roots(home, before, reached.authority))
     url = reached.url(attributing.PROXY_USER, password)

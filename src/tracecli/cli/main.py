@@ -67,7 +67,7 @@ EXIT_CODES = {
     2: "a command line that cannot be understood",
     3: "an option, a policy file or a setting is wrong",
     4: "no recorded request matches, or several do",
-    5: "the home folder, the database or the system's authorities cannot be used",
+    5: "the home, the database or the system's authorities cannot be used",
     6: "the proxy cannot start",
     7: "something broken was found, or something left that was to go",
     8: "no proxy is running",

@@ -38,7 +38,7 @@ _SCRIPT = re.compile(r"\.(py|[mc]?js|[mc]?ts|rb|php|sh|pl)$")
     "--proxy-args",
     default="",
     metavar="TEXT",
-    help="Start a proxy with these options of `tracecli proxy`, as '--host llm.example.com'.",
+    help="Start a proxy with these options of `tracecli proxy`, as `--host NAME`.",
 )
 @click.option(
     "--report", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write the sums as JSON, too."
@@ -71,11 +71,11 @@ def command(
     file = foreground.program(command[0], given)
     home = config.home()
     words = _split(proxy_args)
-    told = attributing.ticket(user, policy, session or _session_of(command))
+    told = attributing.ticket(home, given, user, policy, session or _session_of(command))
     home.prepare()
     started = dt.datetime.now(dt.UTC)
     with _Proxy(home, given, words, told).used() as proxy:
-        attributing.check_policy(home, proxy.reached.policies, policy)
+        attributing.check_policy(home, proxy.reached.policies, told.policy)
         attributing.warn_of_exemptions(given)
         with _bundle(home, given, proxy.reached.authority) as bundle:
             password = attributing.password(home, told)
@@ -149,7 +149,9 @@ class _Proxy:
 def _upstream(home: Home, given: Mapping[str, str]) -> Upstream | None:
     from tracecli.proxy import using
 
-    found = variables.upstream(given, using.addresses(home))
+    found = variables.named(given)
+    if found is not None and variables.is_one_of(found, using.addresses(home)):
+        return None
     if found is not None and found.is_loopback and not using.listens(found.host, found.port):
         raise ProxyError(
             f"{found.variable} names a proxy on port {found.port} of this machine, where nothing listens",

@@ -70,8 +70,8 @@ class Upstream:
             return self.host.lower() == "localhost"
 
 
-def upstream(given: Mapping[str, str], own: Collection[tuple[str, int]]) -> Upstream | None:
-    """The proxy that HTTPS goes through already, unless it listens at an address of `own`.
+def named(given: Mapping[str, str]) -> Upstream | None:
+    """The proxy that HTTPS goes through already.
 
     Raises ConfigError, without what may be a password, if it cannot be used.
     """
@@ -94,8 +94,12 @@ def upstream(given: Mapping[str, str], own: Collection[tuple[str, int]]) -> Upst
     auth = None
     if parts.username:
         auth = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-    found = Upstream(parts.scheme, host, port or _PORTS[parts.scheme], auth, variable)
-    return None if any(_same(found, address) for address in own) else found
+    return Upstream(parts.scheme, host, port or _PORTS[parts.scheme], auth, variable)
+
+
+def is_one_of(found: Upstream, own: Collection[tuple[str, int]]) -> bool:
+    """Whether a proxy listens at one of these addresses of this machine."""
+    return any(_same(found, address) for address in own)
 
 
 def _same(found: Upstream, address: tuple[str, int]) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import fcntl
+import os
 import socket
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -81,15 +83,34 @@ def started_one(
             environment = {**environment, config.UPSTREAM_AUTH: upstream.auth}
     if roots is not None and not any(word.startswith("ssl_verify_upstream_trusted") for word in mitmproxy_args):
         mitmproxy_args = ["--set", f"ssl_verify_upstream_trusted_ca={roots}", *mitmproxy_args]
-    launched = launch(home, [*options, "--", *mitmproxy_args], environment=environment, ends_with_us=True)
+    with _first_alone(home):
+        launched = launch(home, [*options, "--", *mitmproxy_args], environment=environment, ends_with_us=True)
+        try:
+            about = msgspec.convert(launched.ready(), RunningProxy)
+        except BaseException:
+            launched.end()
+            raise
     try:
-        about = msgspec.convert(launched.ready(), RunningProxy)
         for host, port in _reachable(about):
             yield _reached(home, about, host, port), launched
             return
         raise ProxyError("the proxy that was started listens nowhere", "Leave out its --mode.")
     finally:
         launched.end()
+
+
+@contextlib.contextmanager
+def _first_alone(home: Home) -> Iterator[None]:
+    """Whoever starts the first proxy of a home is alone with it: two would make an authority each."""
+    if (home.mitmproxy / "mitmproxy-ca.pem").exists():
+        yield
+        return
+    folder = os.open(home.root, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
 
 
 def _divided(words: Sequence[str]) -> tuple[list[str], list[str]]:
