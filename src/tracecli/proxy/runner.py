@@ -115,6 +115,9 @@ def run(settings: ProxySettings, workers: int = 1) -> int | None:
     if on_the_port and settings.inherited is None:
         _check_free(settings.listen)
     os.umask(0o077)
+    auth = config.upstream_auth()
+    if auth is not None and not re.fullmatch(r"[^:]+:.*", auth):  # mitmproxy would show it in its message
+        raise ConfigError(f"{config.UPSTREAM_AUTH} is not `user:password`", "Correct it, or unset it.")
     if settings.until_eof and (workers > 1 or settings.stock):
         raise ConfigError("a proxy that ends with another process is a single one", "Leave out --workers and --stock.")
     if workers > 1:
