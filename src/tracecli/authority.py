@@ -80,6 +80,23 @@ def authority(home: Home) -> Authority:
         raise HomeError(f"cannot read {path}: {error.strerror}", "Make it readable.") from error
 
 
+def check(home: Home) -> None:
+    """Raises ConfigError if clients could not trust what the proxy of a home signs; where nothing is yet, they can."""
+    signing = home.mitmproxy / "mitmproxy-ca.pem"
+    if not signing.exists():
+        return
+    one = authority(home)
+    remedy = f"Move {home.mitmproxy} away: the next start makes another, which clients have to trust."
+    if one.ends_at < dt.datetime.now(dt.UTC):
+        raise ConfigError(f"the certificate authority {one.file} expired at {one.ends_at:%Y-%m-%d}", remedy)
+    try:
+        same = x509.load_pem_x509_certificate(signing.read_bytes()) == one.certificate
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{signing} holds no certificate that can be read", remedy) from error
+    if not same:
+        raise ConfigError(f"{one.file} is not the certificate of the authority in {signing}", remedy)
+
+
 @dataclass(frozen=True)
 class Anchors:
     """A store of Linux."""

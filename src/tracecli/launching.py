@@ -99,7 +99,9 @@ def launch(
         env=environment,
         start_new_session=True,
     )
-    return Launched(process, home.root / f"proxy-{process.pid}.json", log)
+    ready_file = home.root / f"proxy-{process.pid}.json"
+    ready_file.unlink(missing_ok=True)  # of a process that had the same number
+    return Launched(process, ready_file, log)
 
 
 def _has_ended(pid: int) -> bool:

@@ -287,17 +287,26 @@ def test_a_port_that_is_taken(place: Place, standin: Standin) -> None:
     assert done.stdout == ""
 
 
-def test_an_authority_that_is_over(place: Place) -> None:
-    """No client would trust it: said before anything starts."""
+def test_an_authority_that_no_client_would_trust(place: Place) -> None:
+    """One that is over, or another one than signs: said before anything starts."""
+    now = dt.datetime.now(dt.UTC)
+    files = [place.home / "mitmproxy" / name for name in ("mitmproxy-ca.pem", "mitmproxy-ca-cert.pem")]
+    files[0].parent.mkdir(parents=True)
+    for file in files:
+        file.write_bytes(_certificate(dt.datetime(2020, 1, 1, tzinfo=dt.UTC)))
+    assert "expired at 2020-01-01. Move " in run(place, "true", code=3).stderr
+    files[1].write_bytes(_certificate(now + dt.timedelta(days=9)))
+    assert "mitmproxy-ca-cert.pem is not the certificate of" in run(place, "true", code=3).stderr
+    files[0].write_text("no certificate")
+    assert "mitmproxy-ca.pem holds no certificate" in run(place, "true", code=3).stderr
+
+
+def _certificate(ends_at: dt.datetime) -> bytes:
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "mitmproxy")])
-    over = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
     made = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key()).serial_number(1)
-    signed = made.not_valid_before(over - dt.timedelta(9)).not_valid_after(over).sign(key, hashes.SHA256())
-    (place.home / "mitmproxy").mkdir(parents=True)
-    (place.home / "mitmproxy" / "mitmproxy-ca-cert.pem").write_bytes(signed.public_bytes(Encoding.PEM))
-    done = run(place, "true", code=3)
-    assert "expired at 2020-01-01. Move " in done.stderr
+    made = made.not_valid_before(ends_at - dt.timedelta(days=90)).not_valid_after(ends_at)
+    return made.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM)
 
 
 # The user's own proxy

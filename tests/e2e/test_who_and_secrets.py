@@ -249,7 +249,7 @@ def test_the_home_is_private(vault: Proxy, user: str) -> None:
 
 @pytest.mark.parametrize("url", [CHAT, "http://localhost:11434/v1/chat/completions"], ids=["tunnel", "plain"])
 def test_a_ticket(proxy: Proxy, user: str, url: str) -> None:
-    """A ticket in the place of the proxy's password says user and session; it stays here. A forged one proves nothing."""
+    """A ticket in place of the proxy's password says user and session, and stays here. A forged one proves nothing."""
     script = proxy.standin.script()
     told = Ticket(user, f"s-{user}", "no such policy", time.time() + 60)
     good = issue((proxy.home / "fingerprint.key").read_bytes(), told)

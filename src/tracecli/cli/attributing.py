@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -84,21 +83,6 @@ def check_policy(home: Home, folder: Path | None, name: str | None) -> None:
     known = load(folder or config.policy_folder(home)).policies
     if name not in known:
         raise ConfigError(f"there is no policy {name!r}", f"Name one of: {', '.join(sorted(known))}.")
-
-
-def check_authority(path: Path) -> None:
-    """Raises ConfigError if the certificate authority is there and is over, or is none: no client would trust it."""
-    if not path.exists():
-        return
-    from cryptography import x509
-
-    remedy = f"Move {path.parent} away: the next start makes another, which clients have to trust."
-    try:
-        ends = x509.load_pem_x509_certificate(path.read_bytes()).not_valid_after_utc
-    except ValueError as error:
-        raise ConfigError(f"{path} is no certificate", remedy) from error
-    if ends < dt.datetime.now(dt.UTC):
-        raise ConfigError(f"the certificate authority {path} expired at {ends:%Y-%m-%d}", remedy)
 
 
 def warn_of_exemptions(given: Mapping[str, str]) -> None:

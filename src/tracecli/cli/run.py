@@ -120,6 +120,7 @@ class _Proxy:
     @contextlib.contextmanager
     def used(self) -> Iterator[_Proxy]:
         """One that runs, or one that is started and ends with the block."""
+        from tracecli import authority
         from tracecli.proxy import using
 
         upstream = _upstream(self._home, self._given)
@@ -130,7 +131,7 @@ class _Proxy:
                 yield self
                 return
         policies = config.policy_folder(self._home)
-        attributing.check_authority(self._home.mitmproxy / "mitmproxy-ca-cert.pem")
+        authority.check(self._home)
         roots = _roots_of(self._given, self._home)
         with using.started_one(self._home, policies, self._words, upstream, roots) as (reached, launched):
             self.reached, self._launched = reached, launched

@@ -34,6 +34,8 @@ class Reached:
     port: int
     authority: Path
     policies: Path | None
+    processes: int = 1
+    """That share its port."""
 
     def url(self, user: str, password: str) -> str:
         """As a client takes it; user and password need no escaping."""
@@ -41,10 +43,15 @@ class Reached:
         return f"http://{user}:{password}@{host}:{self.port}"
 
     def come_round(self) -> None:
-        """Wait until the proxy's event loop has come round: what had ended before is recorded then."""
-        with contextlib.suppress(OSError), socket.create_connection((self.host, self.port), _ASKING_S) as asking:
-            asking.sendall(b"no HTTP\r\n\r\n")
-            asking.recv(1)
+        """Wait until the proxy's event loops have come round: what had ended before is recorded then."""
+        with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
+            where = self.host, self.port
+            # All open at once: each process takes one (`listening.py`).
+            asking = [stack.enter_context(socket.create_connection(where, _ASKING_S)) for _ in range(self.processes)]
+            for one in asking:
+                one.sendall(b"no HTTP\r\n\r\n")
+            for one in asking:
+                one.recv(1)
 
 
 def addresses(home: Home) -> set[tuple[str, int]]:
@@ -120,7 +127,8 @@ def _divided(words: Sequence[str]) -> tuple[list[str], list[str]]:
 
 def _reached(home: Home, proxy: RunningProxy, host: str, port: int) -> Reached:
     authority = Path(proxy.authority) if proxy.authority else home.mitmproxy / "mitmproxy-ca-cert.pem"
-    return Reached(host, port, authority, Path(proxy.policies) if proxy.policies else None)
+    policies = Path(proxy.policies) if proxy.policies else None
+    return Reached(host, port, authority, policies, max(1, len(proxy.workers)))
 
 
 def _reachable(proxy: RunningProxy) -> Iterator[tuple[str, int]]:
