@@ -80,9 +80,9 @@ def place(tmp_path: Path) -> Iterator[Place]:
     end_ingest(tmp_path / "home")
 
 
-def own_proxy(standin: Standin) -> list[str]:
+def own_proxy(standin: Standin, more: str = "") -> list[str]:
     """Options that have `tracecli run` start a proxy, which goes to the stand-in."""
-    return ["--proxy-args", f"-- -s {REDIRECT} --set ssl_verify_upstream_trusted_ca={standin.authority}"]
+    return ["--proxy-args", f"{more} -- -s {REDIRECT} --set ssl_verify_upstream_trusted_ca={standin.authority}"]
 
 
 def run(place: Place, *words: str, code: int = 0, **more: str) -> subprocess.CompletedProcess[str]:
@@ -262,7 +262,18 @@ def test_a_proxy_for_the_run(place: Place, standin: Standin, user: str) -> None:
 def test_two_first_runs_at_once(place: Place, standin: Standin, user: str) -> None:
     """They make one authority, and a run that is killed takes its proxy with it."""
     ports = json.dumps({"": standin.port})
-    words = [sys.executable, "-m", "tracecli", "run", "--user", user, *own_proxy(standin), "--", sys.executable, "-c"]
+    words = [
+        sys.executable,
+        "-m",
+        "tracecli",
+        "run",
+        "--user",
+        user,
+        *own_proxy(standin, "--no-ingest"),
+        "--",
+        sys.executable,
+        "-c",
+    ]
     waits = URLLIB + "print('there', flush=True); import time; time.sleep(60)"
     given = environment(place.home, STANDIN_PORTS=ports)
     process = subprocess.Popen([*words, waits], env=given, stdout=subprocess.PIPE, start_new_session=True)
