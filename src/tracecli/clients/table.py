@@ -65,8 +65,7 @@ CLIENTS = (
         "Python",
         _PROXY,
         ("SSL_CERT_FILE",),
-        "litellm reads SSL_CERT_FILE unless `ssl_verify` is set.",
-        "https://docs.litellm.ai/docs/guides/security_settings",
+        source="https://docs.litellm.ai/docs/guides/security_settings",
     ),
     Client(
         "requests",
@@ -184,7 +183,7 @@ CLIENTS = (
         "agent",
         _HTTPS,
         ("NODE_EXTRA_CA_CERTS",),
-        source="https://github.com/google-gemini/gemini-cli/blob/main/docs/resources/troubleshooting.md",
+        source="https://geminicli.com/docs/resources/troubleshooting",
     ),
     Client(
         "curl",
