@@ -128,7 +128,7 @@ class Tracecli:
         post = asyncio.get_running_loop().call_soon_threadsafe
         lane = ctx.options.tracecli_lane
         flows_because = who_wants_flows(self.lane) if lane == "auto" else None
-        self.runtime.start(listening, authority, post, lane=lane, flows_because=flows_because)
+        self.runtime.start(listening, authority, post, lane=lane, modes=ctx.options.mode, flows_because=flows_because)
         if flows_because:
             log.log(ALERT, "tracecli: everything goes over mitmproxy's flows, for %s", flows_because)
         log.log(ALERT, "%s", self.runtime.welcome(listening))

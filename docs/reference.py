@@ -14,6 +14,7 @@ from click.testing import CliRunner
 
 from tracecli import errors
 from tracecli.cli.main import EXIT_CODES, cli
+from tracecli.clients.table import CLIENTS, VARIABLES
 from tracecli.exchange import Row
 from tracecli.providers import hosts as provider_hosts
 from tracecli.query.fields import FIELDS
@@ -23,6 +24,11 @@ from tracecli.store.views import all_views, meanings
 SOURCE = Path(errors.__file__).parent
 COMMANDS = (
     (),
+    ("run",),
+    ("env",),
+    ("ca",),
+    ("ca", "show"),
+    ("ca", "install"),
     ("proxy",),
     ("proxy", "status"),
     ("demo",),
@@ -217,6 +223,30 @@ def _glob(labels: str | None) -> str:
         return "*"
     choices = re.sub(r"\(([^()]*)\)\?", r"[\1]", labels.replace("[a-z0-9-]+", "*").replace("\\.", "."))
     return re.sub(r"\(([^()]*)\)", lambda match: "{" + match[1].replace("|", ",") + "}", choices)
+
+
+def clients() -> str:
+    """The clients that are known, and the variables that each reads."""
+    rows = ["| client | | its proxy | its authorities | |", "| --- | --- | --- | --- | --- |"]
+    for client in CLIENTS:
+        proxy, authorities = (", ".join(f"`{name}`" for name in names) for names in (client.proxy, client.authorities))
+        told = f"{client.needs} [source]({client.source})".strip()
+        rows.append(f"| {client.name} | {client.kind} | {proxy} | {authorities} | {_cell(told)} |")
+    return "\n".join(rows) + "\n"
+
+
+def client_variables() -> str:
+    """The variables that are set, by what they are set to."""
+    meanings = {
+        "proxy": "the proxy's URL, with a password that says whose the calls are",
+        "no_proxy": "what goes past the proxy: what was there before, and this machine",
+        "bundle": "a file of the system's authorities, those that the variables named before, and ours",
+        "switch": "`1`",
+    }
+    rows = ["| variables | value |", "| --- | --- |"]
+    for kind, meaning in meanings.items():
+        rows.append(f"| {', '.join(f'`{name}`' for name, of in VARIABLES.items() if of == kind)} | {meaning} |")
+    return "\n".join(rows) + "\n"
 
 
 def json_fields() -> str:

@@ -33,6 +33,7 @@ from tracecli.peek import Peek, peek
 from tracecli.policy.rules import Decision, PolicySet, names_one_of
 from tracecli.providers.hosts import Hosts
 from tracecli.providers.registry import Operation, operation_of
+from tracecli.tickets import Ticket
 from tracecli.understanding import Reading
 
 log = logging.getLogger(__name__)
@@ -59,8 +60,8 @@ class RequestHead(msgspec.Struct, frozen=True):
     """With the query."""
     http_version: str
     headers: Headers
-    proxy_user: str | None = None
-    """Who the proxy authenticated."""
+    ticket: Ticket | None = None
+    """What came with the proxy's password: who the proxy authenticated, and what `tracecli run` says of its calls."""
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -199,7 +200,7 @@ class Capture:
         self._request_read = False
         self._ended = False
         self._lane: Lane = lane
-        self.session = self._own("x-tracecli-session")
+        self.session = self._own("x-tracecli-session") or (head.ticket.session if head.ticket else None)
         self.connection_model: str | None = None
 
     @property
@@ -250,11 +251,12 @@ class Capture:
             head.path,
             recorder.user_headers,
             recorder.secret,
-            proxy_user=head.proxy_user,
+            proxy_user=head.ticket.user if head.ticket else None,
             api_user=lambda: look().user,
             bound_to=policies.bound_to,
         )
-        decision = policies.decide(identity.user, head.headers, recorder.clock())
+        asked = head.ticket.policy if head.ticket else None
+        decision = policies.decide(identity.user, head.headers, recorder.clock(), asked)
         settings = decision.settings
         self._seen = body is not None and head.method != "GET"  # what is said on a WebSocket comes later
         if settings.models:

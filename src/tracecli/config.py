@@ -5,6 +5,7 @@
 `TRACECLI_HOSTS`     more hosts to intercept, separated by commas, as the option `tracecli_hosts` takes them
 `TRACECLI_KEY`       the key of an encrypted home, in hexadecimal or Base64, in place of where the home says that it is;
                      `TRACECLI_KEY_FILE`, a file that holds it; `TRACECLI_KEY_COMMAND`, a command that prints it
+`TRACECLI_UPSTREAM_AUTH`  user:password for the proxy that `--mode upstream:URL` names
 `PAGER`              what shows a long list on a terminal (default `less -R`); empty or `cat`: nothing
 `SUDO_USER`          who became another user with sudo, for the ledger of what was read
 `TIKTOKEN_CACHE_DIR` where tiktoken keeps its vocabularies, for estimates
@@ -21,6 +22,8 @@ from tracecli.errors import HomeError
 
 PRIVATE_FOLDER = 0o700
 PRIVATE_FILE = 0o600
+KEY = "TRACECLI_KEY"
+UPSTREAM_AUTH = "TRACECLI_UPSTREAM_AUTH"
 
 _package = Path(__file__).parent
 
@@ -178,8 +181,8 @@ class KeySource:
 
 def key_source() -> KeySource | None:
     """What the environment says of it; None: nothing."""
-    if os.environ.get("TRACECLI_KEY"):
-        return KeySource(variable="TRACECLI_KEY")
+    if os.environ.get(KEY):
+        return KeySource(variable=KEY)
     if file := os.environ.get("TRACECLI_KEY_FILE"):
         return KeySource(file=file)
     if command := os.environ.get("TRACECLI_KEY_COMMAND"):
@@ -190,6 +193,16 @@ def key_source() -> KeySource | None:
 def secret_variable(name: str) -> str | None:
     """What an environment variable holds, of which a user gave the name; None: nothing."""
     return os.environ.get(name) or None
+
+
+def upstream_auth() -> str | None:
+    """User and password for the proxy behind ours; in the environment, for command lines are everybody's to see."""
+    return os.environ.get(UPSTREAM_AUTH) or None
+
+
+def environment() -> dict[str, str]:
+    """All of it, for a process that is started: a copy."""
+    return dict(os.environ)
 
 
 def pager() -> list[str] | None:
@@ -243,7 +256,7 @@ def checkout() -> Path | None:
 
 
 def shipped(name: str) -> Path:
-    """A file that ships beside the package: `tracecli_addon.py` or `default.toml`."""
+    """A file that ships beside the package: `tracecli_addon.py`, `node-proxy.cjs` or `default.toml`."""
     if source := checkout():
-        return source / ("addon" if name.endswith(".py") else "policies") / name
+        return source / ("policies" if name.endswith(".toml") else "addon") / name
     return _package / "_shipped" / name

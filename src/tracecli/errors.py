@@ -11,8 +11,12 @@
     │   ├── NewerDatabase  5  a newer tracecli made the database
     │   ├── NoKey          5  what was recorded is encrypted, and its key is not to be had
     │   └── BackupError    5  a backup cannot be written, or not be restored
+    ├── StoreError         5  the system's store of authorities cannot be changed
     ├── ProxyError         6  the proxy could not start (port in use, ...)
-    └── CollectorError     9  a collector cannot be reached, or refuses
+    ├── NoProxy            8  no proxy is running
+    ├── CollectorError     9  a collector cannot be reached, or refuses
+    ├── NotRunnable      126  the command of `tracecli run` cannot be executed
+    └── CommandNotFound  127  there is no such command
 
 Exit code 2 is a command line that cannot be parsed, 1 a bug in tracecli, 130 an interrupt. Every message is one
 sentence that names what is wrong, followed by the remedy.
@@ -82,10 +86,34 @@ class BackupError(HomeError):
     """A backup cannot be written, or not be restored."""
 
 
+class StoreError(TracecliError):
+    """The system's store of authorities cannot be changed."""
+
+    exit_code = 5
+
+
 class ProxyError(TracecliError):
     """The proxy could not start."""
 
     exit_code = 6
+
+
+class NoProxy(TracecliError):
+    """No proxy is running for the home."""
+
+    exit_code = 8
+
+
+class NotRunnable(TracecliError):
+    """The command that `tracecli run` was given cannot be executed."""
+
+    exit_code = 126
+
+
+class CommandNotFound(TracecliError):
+    """There is no command that `tracecli run` was given."""
+
+    exit_code = 127
 
 
 class CollectorError(TracecliError):

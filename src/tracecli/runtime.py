@@ -12,9 +12,7 @@ import json
 import logging
 import os
 import queue
-import secrets
 import shutil
-import ssl
 import subprocess
 import sys
 import threading
@@ -23,7 +21,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tracecli import __version__, files, keys, spool
+from tracecli import __version__, files, home_key, keys, roots, spool
 from tracecli.cache.asking import ResponseCache
 from tracecli.cache.entries import Entries
 from tracecli.capture import Recorder
@@ -70,7 +68,7 @@ class Runtime:
         self.recorder = Recorder(
             hosts=checked_hosts(hosts),
             user_headers=checked_headers(user_headers),
-            secret=_fingerprint_key(home),
+            secret=home_key.read(home),
             policies=load(policies),
             write=self._record,
             can_record=lambda: not self.spool.failing,
@@ -96,6 +94,7 @@ class Runtime:
         post: Callable[[Callable[[], None]], object],
         *,
         lane: str,
+        modes: Sequence[str] = (),
         flows_because: str | None = None,
     ) -> None:
         """Begin to work beside the traffic. `authority` is the certificate that clients have to trust; `post` runs
@@ -110,7 +109,11 @@ class Runtime:
             "lane": lane,
             "flows_because": flows_because,
             "listen": [list(address[:2]) for address in listening],
+            "modes": list(modes),
+            "authority": str(authority),
+            "policies": str(self.policies),
         }
+        self._bundle()
         self.recorder.post = lambda job: _posted(post, job)
         self._beside.start()
         self._thread.start()
@@ -258,13 +261,8 @@ class Runtime:
         if self._authority is None or not self._authority.exists():
             return
         authority, self._authority = self._authority, None
-        roots = ssl.get_default_verify_paths().cafile
-        if roots is None:
-            import certifi
-
-            roots = certifi.where()
-        bundle = Path(roots).read_bytes().rstrip() + b"\n" + authority.read_bytes()
-        files.write_whole(self.home.ca_bundle, bundle)
+        with contextlib.suppress(OSError):
+            files.write_whole(self.home.ca_bundle, roots.joined([roots.system(), authority]))
 
 
 class _Beside:
@@ -398,17 +396,3 @@ def seed_policies(home: Home, policies: Path) -> None:
         default.chmod(PRIVATE_FILE)
     except OSError as error:
         raise HomeError(f"cannot write {default}: {error.strerror}", "Make the home folder writable.") from error
-
-
-def _fingerprint_key(home: Home) -> bytes:
-    """The secret of credential fingerprints, made once for a home."""
-    try:
-        if not home.secret.exists():
-            with contextlib.suppress(FileExistsError):
-                files.write_new(home.secret, secrets.token_bytes(32))
-        key = home.secret.read_bytes()
-    except OSError as error:
-        raise HomeError(f"cannot use {home.secret}: {error.strerror}", "Make it readable for you alone.") from error
-    if len(key) < 16:
-        raise HomeError(f"{home.secret} is damaged", "Remove it; users known by their credential get new names.")
-    return key

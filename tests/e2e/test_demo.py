@@ -92,7 +92,7 @@ def test_an_interrupted_demo(tmp_path: Path, number: signal.Signals) -> None:
 def test_an_interrupt_at_the_start(tmp_path: Path) -> None:
     """Ctrl-C while the proxy is still starting leaves nothing either."""
     with start(tmp_path) as demo:
-        wait_until(lambda: list(tmp_path.glob("scratch/*/proxy.log")), "the start of the demo's proxy", every_s=0.001)
+        wait_until(lambda: list(tmp_path.glob("scratch/*/home")), "the start of the demo's proxy", every_s=0.001)
         demo.send_signal(signal.SIGINT)
         _, said = demo.communicate(timeout=60)
     assert demo.returncode in interrupted_by(signal.SIGINT), said

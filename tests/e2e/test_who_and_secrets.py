@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import secrets
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,6 +17,7 @@ from tests.support.proxies import Proxy, running_proxy
 from tests.support.secrets_in_files import files_with
 from tests.support.standin import Pairs, Standin, answers_json, answers_with, gated
 from tests.support.waiting import Gate, wait_until
+from tracecli.tickets import PROXY_USER, Ticket, issue
 
 CHAT = "https://api.openai.com/v1/chat/completions"
 ASKED: dict[str, Any] = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Who am I?"}]}
@@ -243,3 +245,21 @@ def test_the_home_is_private(vault: Proxy, user: str) -> None:
             modes[str(path.relative_to(vault.home))] = path.stat().st_mode
     assert {"traces.duckdb", "bodies", "spool"} <= modes.keys()
     assert {name: oct(mode) for name, mode in modes.items() if mode & 0o077} == {}
+
+
+@pytest.mark.parametrize("url", [CHAT, "http://localhost:11434/v1/chat/completions"], ids=["tunnel", "plain"])
+def test_a_ticket(proxy: Proxy, user: str, url: str) -> None:
+    """A ticket in place of the proxy's password says user and session, and stays here. A forged one proves nothing."""
+    script = proxy.standin.script()
+    told = Ticket(user, f"s-{user}", "no such policy", time.time() + 60)
+    good = issue((proxy.home / "fingerprint.key").read_bytes(), told)
+    forged = issue(b"x" * 32, told)
+    for ticket in (good, forged):
+        through = f"http://{PROXY_USER}:{ticket}@127.0.0.1:{proxy.port}"
+        with httpx2.Client(proxy=through, verify=proxy.trust(), trust_env=False) as client:
+            headers = {"Authorization": f"Bearer sk-{user}", **script.headers}
+            assert client.post(url, json=ASKED, headers=headers).status_code == 200
+    row = proxy.only_row(user)
+    assert (row["user_source"], row["session"], row["policy"]) == ("proxy", f"s-{user}", "default")
+    assert [received.header("proxy-authorization") for received in script.received] == [None, None]
+    assert files_with(proxy.home, good.partition(".")[2]) == []

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import socket
 import ssl
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,55 +12,9 @@ import pytest
 from tests.support import answers
 from tests.support.proxies import Place, end_ingest, launch, mitmdump
 from tests.support.standin import Standin
+from tests.support.tunnels import Tunnels
 
 ASKED = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Hello."}]}
-
-
-class Tunnels:
-    """A proxy that opens tunnels, and counts them."""
-
-    def __init__(self) -> None:
-        self.listening = socket.create_server(("127.0.0.1", 0))
-        self.asked: list[str] = []
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    @property
-    def port(self) -> int:
-        port: int = self.listening.getsockname()[1]
-        return port
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                client, _ = self.listening.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._tunnel, args=(client,), daemon=True).start()
-
-    def _tunnel(self, client: socket.socket) -> None:
-        head = b""
-        while b"\r\n\r\n" not in head:
-            head += client.recv(4096)
-        target = head.split(b" ")[1].decode()
-        self.asked.append(target)
-        host, _, port = target.rpartition(":")
-        server = socket.create_connection((host, int(port)))
-        client.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
-        back = threading.Thread(target=_pass_on, args=(server, client), daemon=True)
-        back.start()
-        _pass_on(client, server)
-        back.join()
-        client.close()
-        server.close()
-
-
-def _pass_on(source: socket.socket, sink: socket.socket) -> None:
-    try:
-        while data := source.recv(65536):
-            sink.sendall(data)
-        sink.shutdown(socket.SHUT_WR)
-    except OSError:
-        return
 
 
 @pytest.fixture

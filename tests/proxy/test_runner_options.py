@@ -50,6 +50,14 @@ def place(tmp_path: Path) -> Place:
     return Place(tmp_path)
 
 
+def test_what_a_proxy_of_another_process_cannot_be(place: Place) -> None:
+    """A proxy that ends with another process is a single one; a login that is none is refused, and not shown."""
+    words = ["proxy", "--listen", "127.0.0.1:0"]
+    assert "Leave out --workers" in tracecli(place.home, *words, "--until-eof", "--workers", "2", code=3).stderr
+    done = tracecli(place.home, *words, code=3, TRACECLI_UPSTREAM_AUTH="s3cret")
+    assert done.stderr == "tracecli: TRACECLI_UPSTREAM_AUTH is not `user:password`. Correct it, or unset it.\n"
+
+
 @contextlib.contextmanager
 def proxy(place: Place, *words: str) -> Iterator[tuple[subprocess.Popen[bytes], dict[str, Any]]]:
     """A running `tracecli proxy`, and its ready file; it has to end well."""

@@ -9,9 +9,10 @@ from tracecli.cli import output
 _NEXT = """
 That was the demo; its home is gone. To record your own calls:
 
-  tracecli proxy              starts recording, and prints the two variables that a client needs
-  tracecli usage show         lists what was recorded
-  tracecli usage show last    opens the latest"""
+  tracecli run -- python my_agent.py   runs a program and records its calls
+  tracecli proxy                       runs a proxy that stays, and prints what a client needs
+  tracecli usage show                  lists what was recorded
+  tracecli usage show last             opens the latest"""
 
 
 @click.command("demo")

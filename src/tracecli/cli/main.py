@@ -24,6 +24,9 @@ from tracecli.errors import TracecliError
 SECTIONS = {
     "First steps": {"demo": "See it work on a stand-in provider, without an API key."},
     "Recording": {
+        "run": "Run a program, and record its calls to AI providers.",
+        "env": "Print the variables that take a program's calls to the proxy.",
+        "ca": "Show and install the authority that clients have to trust.",
         "proxy": "Run the proxy: record calls to AI providers, pass everything else.",
         "ingest": "Load recorded exchanges from the spool into the store.",
     },
@@ -65,11 +68,13 @@ EXIT_CODES = {
     2: "a command line that cannot be understood",
     3: "an option, a policy file or a setting is wrong",
     4: "no recorded request matches, or several do",
-    5: "the home folder or the database cannot be used",
+    5: "the home, the database or the system's authorities cannot be used",
     6: "the proxy cannot start",
     7: "something broken was found, or something left that was to go",
     8: "no proxy is running",
     9: "an OpenTelemetry collector cannot be reached, or refuses",
+    126: "`tracecli run`: the command cannot be executed",
+    127: "`tracecli run`: there is no such command",
     130: "interrupted",
 }
 

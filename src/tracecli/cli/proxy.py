@@ -76,6 +76,7 @@ class _Proxy(click.Group):
 @_home
 @click.option("--policies", type=click.Path(path_type=Path), help="The policy folder.")
 @click.option("--inherited", hidden=True, help="A socket that listens already, for a worker.")
+@click.option("--until-eof", is_flag=True, hidden=True, help="End when standard input ends.")
 @click.option("--no-ingest", is_flag=True, hidden=True, help="Another process ingests.")
 @click.pass_context
 def command(
@@ -90,6 +91,7 @@ def command(
     home: Path | None,
     policies: Path | None,
     inherited: str | None,
+    until_eof: bool,
     no_ingest: bool,
     mitmproxy_args: tuple[str, ...],
 ) -> int | None:
@@ -114,6 +116,7 @@ def command(
         stock=stock,
         ingest=not no_ingest,
         inherited=None if inherited is None else runner.parse_inherited(inherited),
+        until_eof=until_eof,
         mitmproxy_args=mitmproxy_args,
     )
     return runner.run(settings, workers)

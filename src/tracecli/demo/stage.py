@@ -6,14 +6,9 @@ Whatever ends the demo, its end or a signal, the processes end and the folder go
 from __future__ import annotations
 
 import contextlib
-import json
-import os
-import select
 import shutil
 import signal
 import ssl
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -27,13 +22,12 @@ import httpx2
 from tracecli import browse
 from tracecli.config import Home
 from tracecli.demo.standin import StandIn
-from tracecli.errors import ProxyError, TracecliError
+from tracecli.errors import TracecliError
 from tracecli.exchange import Outcome, Row
+from tracecli.launching import launch
 
 _POLL_S = 0.03
-_START_S = 20.0
 _RECORD_S = 5.0
-_STOP_S = 5.0
 _LEAVES_AFTER_EVENTS = 12
 
 
@@ -149,7 +143,7 @@ def stage() -> Iterator[Stage]:
         answers = {call.prompt: call.answer for call in CALLS}
         provider = stack.enter_context(StandIn(folder, answers, "I am a stand-in and know little."))
         home = Home(folder / "home")
-        port = stack.enter_context(_proxy(home, provider, folder / "proxy.log", signals))
+        port = stack.enter_context(_proxy(home, provider, signals))
         stack.callback(signals.ignore)
         yield Stage(home, provider, port)
 
@@ -193,71 +187,17 @@ def _problem(call: Call, rows: list[Row]) -> str | None:
 
 
 @contextlib.contextmanager
-def _proxy(home: Home, provider: StandIn, log: Path, signals: _Signals) -> Iterator[int]:
+def _proxy(home: Home, provider: StandIn, signals: _Signals) -> Iterator[int]:
     """The port of `tracecli proxy`, running as a process of its own."""
-    command = [sys.executable, "-P", "-m", "tracecli", "proxy", "--listen", "127.0.0.1:0"]
-    command += ["--home", str(home.root), "--policies", str(home.root / "policies")]
+    words = ["--listen", "127.0.0.1:0", "--home", str(home.root), "--policies", str(home.root / "policies")]
     for name in ("openai", "anthropic"):
-        command += ["--host", f"localhost:{provider.port(name)}={name}"]
-    command += ["--", "--set", f"ssl_verify_upstream_trusted_ca={provider.authority}"]
+        words += ["--host", f"localhost:{provider.port(name)}={name}"]
+    words += ["--", "--set", f"ssl_verify_upstream_trusted_ca={provider.authority}"]
     with contextlib.ExitStack() as stack:
-        with signals.held(), log.open("wb") as output:
-            # In a session of its own: Ctrl-C reaches the demo alone, which then ends the proxy in its own time.
-            process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
-            )
-            ready_file = home.root / f"proxy-{process.pid}.json"
-            stack.callback(_end, process, ready_file)
-        about = _ready(process, ready_file, log)
-        yield about["listen"][0][1]
-
-
-def _end(process: subprocess.Popen[bytes], ready_file: Path) -> None:
-    """End the proxy and wait until its ingest has ended too."""
-    ingest = None
-    with contextlib.suppress(OSError, ValueError):
-        ingest = json.loads(ready_file.read_bytes())["ingest_pid"]
-    process.terminate()
-    try:
-        process.wait(_STOP_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-    if ingest:
-        _wait_for_end(ingest)
-
-
-def _ready(process: subprocess.Popen[bytes], file: Path, log: Path) -> dict[str, Any]:
-    deadline = time.monotonic() + _START_S
-    while time.monotonic() < deadline:
-        with contextlib.suppress(FileNotFoundError):
-            about: dict[str, Any] = json.loads(file.read_bytes())
-            return about
-        if process.poll() is not None:
-            break
-        time.sleep(_POLL_S)
-    said = log.read_text("utf-8", "replace").strip()
-    raise ProxyError("the proxy of the demo did not start", f"It said:\n{said}" if said else _REPORT)
-
-
-def _wait_for_end(pid: int) -> None:
-    """Wait until ingest has ended by itself, as it does after its proxy; it is no child of ours."""
-    try:
-        process = os.pidfd_open(pid)
-    except (AttributeError, OSError):  # not Linux, or ended
-        process = None
-    if process is not None:
-        try:
-            if select.select([process], [], [], _STOP_S)[0]:
-                return
-        finally:
-            os.close(process)
-    deadline = time.monotonic() + _STOP_S
-    with contextlib.suppress(ProcessLookupError):
-        while process is None and time.monotonic() < deadline:
-            os.kill(pid, 0)
-            time.sleep(_POLL_S)
-        os.kill(pid, signal.SIGKILL)
+        with signals.held():
+            proxy = launch(home, words)
+            stack.callback(proxy.end, kill_ingest=True)
+        yield proxy.ready()["listen"][0][1]
 
 
 class _Signals:

@@ -47,6 +47,7 @@ from tracecli.lanes.http1 import (
     read_request,
     read_response,
 )
+from tracecli.tickets import Ticket
 
 # A request up to this size is read whole before it goes on, as policies and cache need it; a larger one streams.
 WHOLE_REQUEST_BYTES = 4 << 20
@@ -67,8 +68,8 @@ class Surroundings(Protocol):
     exchanges: int
     """On their way, of all connections."""
 
-    def user_of(self, client: str) -> str | None:
-        """Who the proxy authenticated on a connection."""
+    def ticket_of(self, client: str) -> Ticket | None:
+        """What came with the proxy's password on a connection."""
 
 
 @dataclass
@@ -268,7 +269,7 @@ class FastLayer(layer.Layer):
             request.target,
             "HTTP/1.1",
             request.headers,
-            self._lane.user_of(client.id),
+            self._lane.ticket_of(client.id),
         )
 
     def _request_data(self, exchange: _Exchange, data: bytes) -> Commands:

@@ -24,6 +24,7 @@ from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layers.http import HTTPMode
 from mitmproxy.proxy.layers.quic import quic_parse_client_hello_from_datagrams
 
+from tracecli import tickets
 from tracecli.cache.flights import Waiting
 from tracecli.cache.replay import Answer
 from tracecli.capture import Capture, Recorder, RequestHead
@@ -33,6 +34,7 @@ from tracecli.lanes.choice import who_wants_flows
 from tracecli.lanes.fast import WHOLE_REQUEST_BYTES, FastLayer
 from tracecli.proxy_users import ProxyUsers
 from tracecli.sockets import Socket
+from tracecli.tickets import PROXY_USER, Ticket
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +55,7 @@ class FlowsLane:
         """The proxy ends soon: each connection ends after its next answer, which says so."""
         self.exchanges = 0
         """On their way in the fast lane."""
-        self._users: dict[str, str] = {}
+        self._tickets: dict[str, Ticket] = {}
         self._live: dict[str, Capture] = {}
         self._sockets: dict[str, Socket] = {}
 
@@ -166,35 +168,39 @@ class FlowsLane:
 
     def http_connect(self, flow: http.HTTPFlow) -> None:
         """A client opens a tunnel; the user and secret of its proxy URL come with it, and hold for the connection."""
-        user = self._authenticated(flow)
-        if user is not None:
-            self._users[flow.client_conn.id] = user
+        ticket = self._authenticated(flow)
+        if ticket is not None:
+            self._tickets[flow.client_conn.id] = ticket
 
     def client_disconnected(self, client: connection.Client) -> None:
         """Forget whose connection it was."""
-        self._users.pop(client.id, None)
+        self._tickets.pop(client.id, None)
 
-    def user_of(self, client: str) -> str | None:
-        """Who the proxy authenticated on a connection."""
-        return self._users.get(client)
+    def ticket_of(self, client: str) -> Ticket | None:
+        """What came with the proxy's password on a connection."""
+        return self._tickets.get(client)
 
-    def _authenticated(self, flow: http.HTTPFlow) -> str | None:
-        """The user that a request to the proxy proves to be; wrong credentials are refused with status 407.
+    def _authenticated(self, flow: http.HTTPFlow) -> Ticket | None:
+        """What a request to the proxy proves by its password: to be a user's, or a program's that `tracecli run` runs.
 
-        Without registered users, what a client sends is ignored: it proves nothing. With mitmproxy's own `proxyauth`,
-        that one decides.
+        Wrong credentials are refused with status 407. Without registered users, what a client sends is ignored: it
+        proves nothing. With mitmproxy's own `proxyauth`, that one decides.
         """
         if found := flow.metadata.get("proxyauth"):
-            return str(found[0])
+            return Ticket(user=str(found[0]))
         if not isinstance(flow.client_conn.proxy_mode, mode_specs.RegularMode | mode_specs.UpstreamMode):
             return None
         given = flow.request.headers.pop("proxy-authorization", None)
-        if given is None or ctx.options.proxyauth or self.proxy_users is None or not self.proxy_users.any:
+        if given is None or ctx.options.proxyauth or self.proxy_users is None or self.recorder is None:
             return None
         with contextlib.suppress(ValueError):
             user, _, secret = base64.b64decode(given.partition(" ")[2]).decode().partition(":")
+            if user == PROXY_USER and (ticket := tickets.read(self.recorder.secret, secret, time.time())):
+                return ticket
             if self.proxy_users.check(user, secret):
-                return user
+                return Ticket(user=user)
+        if not self.proxy_users.any:
+            return None
         flow.response = http.Response.make(
             407,
             b"tracecli: unknown proxy user or wrong secret; see `tracecli user list`\n",
@@ -208,15 +214,15 @@ class FlowsLane:
         """Look at a request's head, and take our own headers out before anything goes upstream."""
         request = flow.request
         request.headers.pop("proxy-connection", None)
-        user = self._users.get(flow.client_conn.id)
-        if user is None and request.scheme == "http":
-            user = self._authenticated(flow)
+        ticket = self._tickets.get(flow.client_conn.id)
+        if ticket is None and request.scheme == "http":
+            ticket = self._authenticated(flow)
         if flow.response is not None:
             return
         if self.recorder is None:
             request.stream = True
             return
-        verdict = self.recorder.begin(_head(flow, user), time.monotonic(), "flows")
+        verdict = self.recorder.begin(_head(flow, ticket), time.monotonic(), "flows")
         for name in verdict.remove:
             request.headers.pop(name, None)
         if verdict.capture is None:
@@ -383,7 +389,7 @@ def _tell_connected(flow: http.HTTPFlow, capture: Capture) -> None:
         capture.connected(time.monotonic() - (time.time() - ready))
 
 
-def _head(flow: http.HTTPFlow, user: str | None) -> RequestHead:
+def _head(flow: http.HTTPFlow, ticket: Ticket | None) -> RequestHead:
     request = flow.request
     return RequestHead(
         method=request.method,
@@ -393,7 +399,7 @@ def _head(flow: http.HTTPFlow, user: str | None) -> RequestHead:
         path=request.path,
         http_version=request.http_version,
         headers=_pairs(request.headers),
-        proxy_user=user,
+        ticket=ticket,
     )
 
 

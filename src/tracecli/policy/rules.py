@@ -277,11 +277,17 @@ class PolicySet:
         """Whether anybody's requests may be answered from the cache, or stored there."""
         self._made: dict[tuple[str, str, str | None, bool], Decision] = {}
 
-    def decide(self, user: str, headers: Headers, now: float) -> Decision:
-        """What applies to a new request of `user` at the Unix time `now`."""
+    def decide(self, user: str, headers: Headers, now: float, asked: str | None = None) -> Decision:
+        """What applies to a new request of `user` at the Unix time `now`.
+
+        `asked` is the policy that `tracecli run` was given for it; one that there is not, any more, has no say.
+        """
         own = self.users.get(user)
         lasting = own is not None and (own.expires_at is None or now < own.expires_at)
-        base, rule = self._base(user, own, headers, lasting)
+        if asked in self.policies:
+            base, rule = asked, "asked"
+        else:
+            base, rule = self._base(user, own, headers, lasting)
         key = base, rule, user if own else None, lasting
         made = self._made.get(key)
         if made is None:
@@ -323,6 +329,7 @@ class PolicySet:
     def _decision(self, base: str, rule: str, user: str, own: _User | None, lasting: bool) -> Decision:
         policy = self.policies[base]
         reason = {
+            "asked": f"{base}: asked for by tracecli run",
             "temporary": f"users/{user}: temporary {base}",
             "match": f"{base}: the request's headers match",
             "assigned": f"users/{user}: assigned {base}",

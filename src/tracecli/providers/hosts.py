@@ -156,6 +156,16 @@ class Hosts:
             dot = name.find(".", dot + 1)
         return None
 
+    def any_within(self, domain: str) -> bool:
+        """Whether a host of a provider is this one or has it as its suffix; those of this machine do not count.
+
+        An empty domain holds them all.
+        """
+        here = {name for name, _ in _LOCAL}
+        names = [name for name, _ in self._exact if name not in here]
+        within = any(f".{name}".endswith(f".{domain}") for name in [*names, *self._suffixes])
+        return not domain or within or self.provider_of(domain, 443) is not None
+
 
 def _parsed(entry: str) -> tuple[str, int | None, str | None]:
     """Host, port and provider of an entry; raises ValueError."""

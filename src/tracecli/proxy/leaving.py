@@ -1,4 +1,5 @@
-"""How a worker ends: it accepts no more, and lets what it has begun come to its end.
+"""How a worker ends, and a proxy that another process started for itself: it accepts no more, and lets what it has
+begun come to its end.
 
 SIGTERM, SIGINT, or the end of the process that started it: it ends when no exchange is on its way, or after eight
 seconds. A second SIGTERM ends it at once.
@@ -7,7 +8,7 @@ SIGHUP: another worker takes its place. Each connection ends with its next answe
 no connection is left, or only such as have been silent for a minute without an exchange on its way, or after ten
 minutes.
 
-Runs in the event loop of a worker, whose standard input ends with the process that started it.
+Runs in the event loop of the proxy, whose standard input ends with the process that started it.
 """
 
 from __future__ import annotations

@@ -29,6 +29,7 @@ from mitmproxy.tools.dump import DumpMaster
 
 from tracecli.errors import ConfigError
 from tracecli.lanes.dispatch import MADE_FOR
+from tracecli.proxy import leaving
 
 IDLE_WITHOUT = {
     "anticache": "anticache",
@@ -52,8 +53,10 @@ _LIFECYCLE = ("load", "configure", "running", "done")
 _TCP_SCHEMES = ("http", "https", "tcp", "tls")
 
 
-def run(arguments: Sequence[str], modes: Iterable[ProxyMode]) -> None:
+def run(arguments: Sequence[str], modes: Iterable[ProxyMode], *, until_eof: bool = False) -> None:
     """Run mitmdump with these arguments, which name the modes too, until a signal ends it.
+
+    `until_eof`: it ends as a worker does (`leaving.py`), and with its standard input too.
 
     Raises ConfigError if mitmproxy is another one than this was made for.
     """
@@ -67,7 +70,7 @@ def run(arguments: Sequence[str], modes: Iterable[ProxyMode]) -> None:
         import uvloop
 
         asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
-    main.run(SlimMaster, cmdline.mitmdump, arguments, _filters)
+    main.run(_LeavingMaster if until_eof else SlimMaster, cmdline.mitmdump, arguments, _filters)
 
 
 class SlimMaster(DumpMaster):
@@ -107,6 +110,14 @@ class SlimMaster(DumpMaster):
         else:
             self._legacy_log_events.uninstall()
             log.setLevel(min(handler.level for handler in log.handlers))
+
+
+class _LeavingMaster(SlimMaster):
+    """One that lets what has begun come to its end."""
+
+    async def running(self) -> None:
+        await super().running()
+        leaving.when_told()
 
 
 def suits_uvloop(mode: ProxyMode) -> bool:

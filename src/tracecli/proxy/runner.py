@@ -60,6 +60,8 @@ class ProxySettings:
     """Start the ingest process too."""
     inherited: Inherited | None = None
     """A socket that listens already; None: make one."""
+    until_eof: bool = False
+    """End with what began, when standard input ends."""
     mitmproxy_args: tuple[str, ...] = ()
 
     def arguments(self) -> list[str]:
@@ -113,6 +115,11 @@ def run(settings: ProxySettings, workers: int = 1) -> int | None:
     if on_the_port and settings.inherited is None:
         _check_free(settings.listen)
     os.umask(0o077)
+    auth = config.upstream_auth()
+    if auth is not None and not re.fullmatch(r"[^:]+:.*", auth):  # mitmproxy would show it in its message
+        raise ConfigError(f"{config.UPSTREAM_AUTH} is not `user:password`", "Correct it, or unset it.")
+    if settings.until_eof and (workers > 1 or settings.stock):
+        raise ConfigError("a proxy that ends with another process is a single one", "Leave out --workers and --stock.")
     if workers > 1:
         from tracecli.proxy.workers import supervise
 
@@ -128,7 +135,7 @@ def run(settings: ProxySettings, workers: int = 1) -> int | None:
     else:
         from tracecli.proxy import master
 
-        master.run(_for_mitmdump(settings), modes)
+        master.run(_for_mitmdump(settings), modes, until_eof=settings.until_eof)
     return None
 
 
@@ -144,6 +151,8 @@ def _for_mitmdump(settings: ProxySettings) -> list[str]:
     }
     if not settings.ingest:
         own["tracecli_ingest"] = "false"
+    if auth := config.upstream_auth():
+        own["upstream_auth"] = auth  # in this list, which no other process sees
     words = ["--scripts", str(config.shipped("tracecli_addon.py"))]
     words += ["--listen-host", settings.listen.host, "--listen-port", str(settings.listen.port)]
     for mode in settings.modes:

@@ -21,6 +21,12 @@ class RunningProxy(msgspec.Struct):
 
     pid: int
     listen: list[tuple[str, int]] = []
+    modes: list[str] = []
+    """mitmproxy's, as they were asked for."""
+    authority: str | None = None
+    """The file of the certificate that its clients have to trust."""
+    policies: str | None = None
+    """Its policy folder."""
     lane: str | None = None
     """As it was asked for: `auto`, `fast` or `flows`."""
     flows_because: str | None = None
@@ -61,11 +67,11 @@ class Status(msgspec.Struct):
 
 def status(home: Home) -> Status:
     """Look. A home that does not exist has nothing."""
-    return Status(_proxies(home), _waiting(home), _ingest_error(home))
+    return Status(proxies(home), _waiting(home), _ingest_error(home))
 
 
-def _proxies(home: Home) -> list[RunningProxy]:
-    """The one that was started first comes first; workers are part of theirs."""
+def proxies(home: Home) -> list[RunningProxy]:
+    """Those that run. The one that was started first comes first; workers are part of theirs."""
     found = {}
     for path in home.root.glob("proxy-*.json"):
         try:
