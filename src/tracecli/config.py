@@ -4,7 +4,7 @@
 `TRACECLI_POLICIES`  the policy folder (default: `policies/` of the checkout tracecli runs from, else of the home)
 `TRACECLI_HOSTS`     more hosts to intercept, separated by commas, as the option `tracecli_hosts` takes them
 `PAGER`              what shows a long list on a terminal (default `less -R`); empty or `cat`: nothing
-`SUDO_USER`          who became another user with sudo, for the ledger of what was read
+`SUDO_USER`          who became another user with sudo: for the ledger of what was read, and as whom the proxy is to run
 `TIKTOKEN_CACHE_DIR` where tiktoken keeps its vocabularies, for estimates
 """
 
@@ -138,9 +138,9 @@ class Home:
             ) from error
 
 
-def home(folder: str | Path | None = None) -> Home:
-    """The home: `folder` if given, else `TRACECLI_HOME`, else `~/.tracecli`."""
-    chosen = folder or os.environ.get("TRACECLI_HOME") or Path.home() / ".tracecli"
+def home(folder: str | Path | None = None, of: Path | None = None) -> Home:
+    """The home: `folder` if given, else `TRACECLI_HOME`, else `~/.tracecli`; `of` is another user's home directory."""
+    chosen = folder or os.environ.get("TRACECLI_HOME") or (of or Path.home()) / ".tracecli"
     return Home(Path(chosen).expanduser().absolute())
 
 
@@ -189,6 +189,11 @@ def otlp() -> Otlp:
         of("HEADERS") or os.environ.get("OTEL_EXPORTER_OTLP_HEADERS", ""),
         os.environ.get("OTEL_SERVICE_NAME") or None,
     )
+
+
+def environment(**changed: str) -> dict[str, str]:
+    """The environment of this process with changes, for a process that is another user's."""
+    return {**os.environ, **changed}
 
 
 def sudo_user() -> str | None:

@@ -11,7 +11,8 @@
     │   ├── NewerDatabase  5  a newer tracecli made the database
     │   └── BackupError    5  a backup cannot be written, or not be restored
     ├── ProxyError         6  the proxy could not start (port in use, ...)
-    └── CollectorError     9  a collector cannot be reached, or refuses
+    ├── CollectorError     9  a collector cannot be reached, or refuses
+    └── FirewallError     10  the firewall cannot be set: no permission, no tool, or it refuses
 
 Exit code 2 is a command line that cannot be parsed, 1 a bug in tracecli, 130 an interrupt. Every message is one
 sentence that names what is wrong, followed by the remedy.
@@ -87,3 +88,9 @@ class CollectorError(TracecliError):
     """An OpenTelemetry collector cannot be reached, or refuses what it is sent."""
 
     exit_code = 9
+
+
+class FirewallError(TracecliError):
+    """The firewall cannot be set: there is no permission or no tool, or it refuses."""
+
+    exit_code = 10

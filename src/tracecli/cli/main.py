@@ -25,6 +25,7 @@ SECTIONS = {
     "First steps": {"demo": "See it work on a stand-in provider, without an API key."},
     "Recording": {
         "proxy": "Run the proxy: record calls to AI providers, pass everything else.",
+        "transparent": "Have the firewall send connections to the proxy. Linux.",
         "ingest": "Load recorded exchanges from the spool into the store.",
     },
     "Reading": {
@@ -69,6 +70,7 @@ EXIT_CODES = {
     7: "something broken was found, or something left that was to go",
     8: "no proxy is running",
     9: "an OpenTelemetry collector cannot be reached, or refuses",
+    10: "the firewall cannot be set: no permission, no tool, or it refuses",
     130: "interrupted",
 }
 

@@ -1,0 +1,224 @@
+"""Transparent mode for the programs of one machine, and what becomes of its traffic when it goes wrong.
+
+Two network namespaces: the machine, and a provider. Proxy and clients run as the same user.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support import answers, namespaces
+from tests.support.namespaces import FETCH, QUIC, SHOWN, Network
+from tests.support.waiting import wait_until
+
+MACHINE, PROVIDER = "10.78.1.2", "10.78.1.1"
+MACHINE6, PROVIDER6 = "fd78::2", "fd78::1"
+HOST, OTHER_HOST = "api.openai.com", "other.example.test"
+URL = f"https://{HOST}/v1/chat/completions"
+NOBODY = "65534"
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
+    """A machine and a provider; nothing is intercepted."""
+    namespaces.require("nft", "iptables")
+    network = Network(tmp_path_factory.mktemp("own"))
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(namespaces.namespaces(network, "machine", "provider", hosts=(PROVIDER, PROVIDER6)))
+        here, there = (f"{MACHINE}/24", f"{MACHINE6}/64"), (f"{PROVIDER}/24", f"{PROVIDER6}/64")
+        namespaces.wire(network, ("machine", "eth0", here), ("provider", "eth0", there))
+        stack.enter_context(namespaces.provider(network, "provider"))
+        yield network
+
+
+@pytest.fixture(scope="module")
+def intercepting(network: Network) -> Iterator[Network]:
+    """The same, with transparent mode up for root alone, by nft."""
+    with up(network, "--user", "root", "--firewall", "nft"):
+        yield network
+    assert_nothing_left(network)
+
+
+@contextlib.contextmanager
+def up(network: Network, *options: str) -> Iterator[subprocess.Popen[bytes]]:
+    authority = f"ssl_verify_upstream_trusted_ca={network.provider_authority}"
+    with network.up("machine", *options, "--", "--", "--set", authority) as process:
+        yield process
+
+
+def shown(network: Network, address: str = PROVIDER, host: str = HOST, uid: str = "0") -> str:
+    """Whose certificate a client sees: the proxy's or the provider's."""
+    return network.python("machine", SHOWN, host, address, uid).strip()
+
+
+def assert_nothing_left(network: Network) -> None:
+    assert "tracecli" not in network.do("machine", "nft", "list", "ruleset").lower()  # those of iptables too
+    number = Path(f"/run/netns/{network.name}-machine").stat().st_ino
+    assert not [path for path in Path("/run").glob("tracecli*") if str(number) in path.name]
+
+
+@pytest.mark.parametrize(("local", "version"), [("0.0.0.0", "1"), ("::", "2")])
+def test_a_call_of_the_proxys_own_user(intercepting: Network, user: str, local: str, version: str) -> None:
+    """Clients that run as the same user as the proxy are recorded, and the proxy's own connections go out."""
+    seen = json.loads(intercepting.python("machine", FETCH, URL, user, local, version))
+    assert (seen["status"], seen["answer"]["choices"]) == (200, answers.chat()["choices"])
+    row = intercepting.only_row(user)
+    assert (row["host"], row["outcome"], row["output_tokens"]) == (HOST, "complete", 200)
+
+
+@pytest.mark.parametrize("address", [PROVIDER, PROVIDER6])
+def test_who_and_what_is_intercepted(intercepting: Network, address: str) -> None:
+    """Provider hosts of that user are; another host and another user see the server itself; QUIC is refused."""
+    assert shown(intercepting, address) == "proxy"
+    assert shown(intercepting, address, OTHER_HOST) == "provider"
+    assert shown(intercepting, address, uid=NOBODY) == "provider"
+    # The kernel tells the sender itself that it may not.
+    assert intercepting.python("machine", QUIC, address).strip() == "PermissionError"
+
+
+def test_it_says_how_it_is(intercepting: Network) -> None:
+    """`status` names rules, processes and port; a second `up` changes nothing, and says so."""
+    status = intercepting.status("machine")
+    assert (status["intercepting"], status["problem"], status["port"]) == (True, None, 8081)
+    assert status["home"] == str(intercepting.home)
+    assert any(f"(process {status['proxy']})" in who for who in status["listening"])
+    assert any("redirect to :8081" in rule for rule in status["rules"])
+    assert "up already" in intercepting.tracecli("machine", "transparent", "up", "--user", "root")
+    said = intercepting.tracecli("machine", "transparent", "up", code=3)
+    assert said == (
+        f"tracecli: it is up already, with other options (process {status['guard']}). `tracecli transparent down` "
+        "first.\n"
+    )
+    later = intercepting.status("machine")
+    assert later["rules"].pop(4).strip().startswith("elements = { 443 timeout 5s expires ")
+    assert later == status | {"rules": status["rules"][:4] + status["rules"][5:]}
+    assert shown(intercepting) == "proxy"
+
+
+def test_rules_that_somebody_takes_out(intercepting: Network) -> None:
+    """Who loads another firewall and flushes all rules does not end it."""
+    intercepting.do("machine", "nft", "flush", "ruleset")
+    wait_until(lambda: "taken the rules out, and they are set again" in intercepting.said(), "that to be said")
+    assert shown(intercepting) == "proxy"
+
+
+def test_the_proxy_is_killed(network: Network, intercepting_is_over: None) -> None:
+    """Traffic goes directly at once, the command ends with a sentence, and `status` says what to do."""
+    with up(network, "--firewall", "nft") as guard:
+        assert shown(network) == shown(network, uid=NOBODY) == "proxy"
+        proxy = network.status("machine")["proxy"]
+        os.kill(proxy, signal.SIGKILL)
+        assert guard.wait(20) == 6
+        assert shown(network) == shown(network, PROVIDER6) == "provider"
+        assert network.do("machine", "nft", "list", "tables") == ""
+        why = (
+            f"the proxy (process {proxy}) was killed by SIGKILL; the rules are taken out, and all traffic goes directly"
+        )
+        assert f"tracecli: {why}. " in network.said()
+        status = network.status("machine", code=8)
+        assert (status["problem"], status["remedy"]) == (why, "`tracecli transparent up` starts it again.")
+    network.tracecli("machine", "transparent", "down")
+    assert_nothing_left(network)
+
+
+@pytest.fixture
+def intercepting_is_over(network: Network) -> None:
+    """For tests of their own `up`."""
+    network.tracecli("machine", "transparent", "down")
+
+
+@pytest.mark.parametrize("firewall", ["nft", "iptables"])
+def test_all_is_killed(network: Network, user: str, intercepting_is_over: None, firewall: str) -> None:
+    """Even then traffic goes directly, as soon as the rules have run out; `down` clears away what is left."""
+    with up(network, "--firewall", firewall) as guard:
+        for address, local in ((PROVIDER, "0.0.0.0"), (PROVIDER6, "::")):
+            assert shown(network, address) == shown(network, address, uid=NOBODY) == "proxy"
+            assert shown(network, address, OTHER_HOST) == "provider"
+            assert network.python("machine", QUIC, address).strip() == "PermissionError"
+            assert json.loads(network.python("machine", FETCH, URL, user, local))["status"] == 200
+        status = network.status("machine")
+        assert (status["firewall"], status["guard"]) == (firewall, guard.pid)
+        guard.kill()
+        os.kill(status["proxy"], signal.SIGKILL)
+        guard.wait(20)
+        wait_until(lambda: directly(network, PROVIDER) and directly(network, PROVIDER6), "traffic to go directly")
+    assert len(network.rows(user)) == 2
+    left = network.status("machine", code=7)
+    assert left["rules"] and (left["intercepting"], left["guard"], left["proxy"]) == (False, None, None)
+    assert left["problem"].startswith(f"the process that renewed the rules ({guard.pid}) was killed")
+    assert "`tracecli transparent down` clears it away" in left["remedy"]
+    assert "It is down" in network.tracecli("machine", "transparent", "down")
+    assert "It was not up" in network.tracecli("machine", "transparent", "down")
+    assert network.status("machine", code=8)["problem"] is None
+    assert_nothing_left(network)
+
+
+def directly(network: Network, address: str) -> bool:
+    """Whether a client reaches the provider itself; until the rules have run out it is refused."""
+    told = network.do("machine", sys.executable, "-c", SHOWN, HOST, address, code=None)
+    assert told.strip() == "provider" or "ConnectionRefusedError" in told, told
+    return told.strip() == "provider"
+
+
+def test_a_port_that_is_taken(network: Network, intercepting_is_over: None) -> None:
+    """One sentence names who has it; nothing is set."""
+    listen = (
+        "import socket, time; s = socket.create_server(('127.0.0.1', 8081)); print('ready', flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([*network.within("machine"), sys.executable, "-c", listen], stdout=subprocess.PIPE) as other:
+        try:
+            assert other.stdout is not None
+            assert other.stdout.readline() == b"ready\n"
+            said = network.tracecli("machine", "transparent", "up", code=6)
+        finally:
+            other.kill()
+    assert said.startswith("tracecli: port 8081 is taken by python")
+    assert said.endswith(f" (process {other.pid}). End that, or choose another port with --port.\n")
+    assert_nothing_left(network)
+
+
+def test_no_permission(network: Network, intercepting_is_over: None) -> None:
+    """Who may not set the firewall gets one sentence; nothing is set."""
+    bounded = ["setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin"]
+    for command in ("up", "down", "status"):
+        words = [*bounded, sys.executable, "-m", "tracecli", "transparent", command]
+        said = network.do("machine", *words, code=10)
+        assert said.startswith("tracecli: only root may set the firewall, with CAP_NET_ADMIN. "), said
+    assert_nothing_left(network)
+
+
+def test_what_a_proxy_says_that_cannot_start(network: Network, intercepting_is_over: None) -> None:
+    """Its own sentence is shown, then ours; nothing is set."""
+    said = network.tracecli("machine", "transparent", "up", "--", "--host", "a b", code=6)
+    assert "option tracecli_hosts" in said
+    assert "did not start, with exit code 3" in said.splitlines()[-1]
+    network.tracecli("machine", "transparent", "down")
+    assert_nothing_left(network)
+
+
+def test_a_dry_run(network: Network, intercepting_is_over: None) -> None:
+    """It prints what it would set and sets nothing, for anybody; what it prints is what a shell can run."""
+    said = network.tracecli("machine", "transparent", "up", "--dry-run", "--router", "eth0", "--user", "root")
+    assert_nothing_left(network)
+    assert network.do("machine", "cat", "/proc/sys/net/ipv4/ip_forward").strip() == "0"
+    assert "# net/ipv4/ip_forward is 0 now\nsysctl -w net/ipv4/ip_forward=1\n" in said
+    without_proxy = "".join(line for line in said.splitlines(keepends=True) if not line.endswith("&\n"))
+    network.do("machine", "sh", "-e", given=without_proxy)
+    assert network.do("machine", "cat", "/proc/sys/net/ipv4/ip_forward").strip() == "1"
+    set_by_hand = network.do("machine", "nft", "list", "ruleset")
+    assert "redirect to :8081" in set_by_hand
+    assert 'iifname "eth0"' in set_by_hand
+    assert "elements = { 443 timeout 5s" in set_by_hand
+    at_the_end = said.partition("# At the end:\n")[2].replace("# ", "")
+    network.do("machine", "sh", "-e", given=at_the_end)
+    assert network.do("machine", "cat", "/proc/sys/net/ipv4/ip_forward").strip() == "0"
+    assert_nothing_left(network)
