@@ -11,12 +11,14 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from tests.support import answers, namespaces
+from tests.support.commands import ROOT
 from tests.support.namespaces import FETCH, QUIC, SHOWN, Network
 from tests.support.waiting import wait_until
 
@@ -27,12 +29,25 @@ URL = f"https://{HOST}/v1/chat/completions"
 NOBODY = "65534"
 
 
+# Has a Python below /root where others can read it, for one command: `ip netns exec` gives it mounts of its own.
+READABLE = """
+mount --bind "$2" "$1"
+mount -t tmpfs -o mode=755 none /root
+mkdir -p "$2"
+mount --bind "$1" "$2"
+shift 2
+exec "$@"
+"""
+
+
 @pytest.fixture(scope="module")
-def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
-    """A machine and a provider; nothing is intercepted."""
+def network() -> Iterator[Network]:
+    """A machine and a provider; nothing is intercepted. Other users of the machine reach the folder."""
     namespaces.require("nft", "iptables")
-    network = Network(tmp_path_factory.mktemp("own"))
     with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        folder.chmod(0o755)
+        network = Network(folder)
         stack.enter_context(namespaces.namespaces(network, "machine", "provider", hosts=(PROVIDER, PROVIDER6)))
         here, there = (f"{MACHINE}/24", f"{MACHINE6}/64"), (f"{PROVIDER}/24", f"{PROVIDER6}/64")
         namespaces.wire(network, ("machine", "eth0", here), ("provider", "eth0", there))
@@ -49,9 +64,9 @@ def intercepting(network: Network) -> Iterator[Network]:
 
 
 @contextlib.contextmanager
-def up(network: Network, *options: str) -> Iterator[subprocess.Popen[bytes]]:
+def up(network: Network, *options: str, before: Sequence[str] = ()) -> Iterator[subprocess.Popen[bytes]]:
     authority = f"ssl_verify_upstream_trusted_ca={network.provider_authority}"
-    with network.up("machine", *options, "--", "--", "--set", authority) as process:
+    with network.up("machine", *options, "--", "--", "--set", authority, before=before) as process:
         yield process
 
 
@@ -136,8 +151,10 @@ def intercepting_is_over(network: Network) -> None:
     network.tracecli("machine", "transparent", "down")
 
 
-@pytest.mark.parametrize("firewall", ["nft", "iptables"])
-def test_all_is_killed(network: Network, user: str, intercepting_is_over: None, firewall: str) -> None:
+@pytest.mark.parametrize(("firewall", "and_the_proxy"), [("nft", False), ("iptables", True)])
+def test_the_guard_is_killed(
+    network: Network, user: str, intercepting_is_over: None, firewall: str, and_the_proxy: bool
+) -> None:
     """Even then traffic goes directly, as soon as the rules have run out; `down` clears away what is left."""
     with up(network, "--firewall", firewall) as guard:
         for address, local in ((PROVIDER, "0.0.0.0"), (PROVIDER6, "::")):
@@ -148,25 +165,53 @@ def test_all_is_killed(network: Network, user: str, intercepting_is_over: None, 
         status = network.status("machine")
         assert (status["firewall"], status["guard"]) == (firewall, guard.pid)
         guard.kill()
-        os.kill(status["proxy"], signal.SIGKILL)
+        if and_the_proxy:
+            os.kill(status["proxy"], signal.SIGKILL)
         guard.wait(20)
         wait_until(lambda: directly(network, PROVIDER) and directly(network, PROVIDER6), "traffic to go directly")
     assert len(network.rows(user)) == 2
     left = network.status("machine", code=7)
-    assert left["rules"] and (left["intercepting"], left["guard"], left["proxy"]) == (False, None, None)
+    assert left["rules"]
+    assert (left["intercepting"], left["guard"]) == (False, None)
+    assert left["proxy"] == (None if and_the_proxy else status["proxy"])
     assert left["problem"].startswith(f"the process that renewed the rules ({guard.pid}) was killed")
     assert "`tracecli transparent down` clears it away" in left["remedy"]
     assert "It is down" in network.tracecli("machine", "transparent", "down")
     assert "It was not up" in network.tracecli("machine", "transparent", "down")
     assert network.status("machine", code=8)["problem"] is None
+    assert not Path(f"/proc/{status['proxy']}").exists()
     assert_nothing_left(network)
 
 
 def directly(network: Network, address: str) -> bool:
-    """Whether a client reaches the provider itself; until the rules have run out it is refused."""
+    """Whether a client reaches the provider itself; until the rules have run out it is refused, or still recorded."""
     told = network.do("machine", sys.executable, "-c", SHOWN, HOST, address, code=None)
-    assert told.strip() == "provider" or "ConnectionRefusedError" in told, told
+    assert told.strip() in ("provider", "proxy") or "ConnectionRefusedError" in told, told
     return told.strip() == "provider"
+
+
+def test_the_proxy_is_another_users(network: Network, intercepting_is_over: None) -> None:
+    """It runs without any right of root, records to that user's folder, and that user's clients are intercepted."""
+    home = network.folder / "nobody" / "home"
+    home.parent.mkdir()
+    os.chown(home.parent, int(NOBODY), int(NOBODY))
+    options = ["--run-as", "nobody", "--user", "nobody", "--home", str(home)]
+    if (base := Path(sys.base_prefix)).is_relative_to("/root"):
+        if ROOT.is_relative_to("/root"):
+            pytest.skip("nobody but root can read the tests")
+        (network.folder / "interpreter").mkdir()
+        readable = ["sh", "-ec", READABLE, "sh", str(network.folder / "interpreter"), str(base)]
+    else:
+        readable = []
+    with up(network, *options, before=readable):
+        status = network.status("machine")
+        about = dict(line.split(":", 1) for line in Path(f"/proc/{status['proxy']}/status").read_text().splitlines())
+        assert (about["Uid"].split(), about["Gid"].split()) == ([NOBODY] * 4, ["65521"] * 4)
+        assert int(about["CapEff"], 16) == int(about["CapPrm"], 16) == 0
+        assert (status["home"], home.stat().st_uid, home.stat().st_mode & 0o777) == (str(home), int(NOBODY), 0o700)
+        assert shown(network, uid=NOBODY) == "proxy"
+        assert shown(network) == "provider"
+    assert_nothing_left(network)
 
 
 def test_a_port_that_is_taken(network: Network, intercepting_is_over: None) -> None:
@@ -200,7 +245,7 @@ def test_what_a_proxy_says_that_cannot_start(network: Network, intercepting_is_o
     """Its own sentence is shown, then ours; nothing is set."""
     said = network.tracecli("machine", "transparent", "up", "--", "--host", "a b", code=6)
     assert "option tracecli_hosts" in said
-    assert "did not start, with exit code 3" in said.splitlines()[-1]
+    assert said.splitlines()[-1].startswith("tracecli: the proxy ended with exit code 3 before it listened. ")
     network.tracecli("machine", "transparent", "down")
     assert_nothing_left(network)
 

@@ -84,13 +84,13 @@ class Network(Place):
         return found
 
     @contextlib.contextmanager
-    def up(self, place: str, *args: str) -> Iterator[subprocess.Popen[bytes]]:
-        """`tracecli transparent up ARGS` in a namespace, from when it intercepts; it has to end well by itself or now.
+    def up(self, place: str, *args: str, before: Sequence[str] = ()) -> Iterator[subprocess.Popen[bytes]]:
+        """`tracecli transparent up ARGS` in a namespace, from when it intercepts; at the end it is asked to end.
 
-        The process is `ip`'s, whose place the command takes.
+        Its process is that of `ip`, and of `before` that runs it: each puts the next in its own place.
         """
-        before = len(self.said())
-        command = [*self.within(place), sys.executable, "-m", "tracecli", "transparent", "up", *args]
+        said = len(self.said())
+        command = [*self.within(place), *before, sys.executable, "-m", "tracecli", "transparent", "up", *args]
         with self.log.open("ab") as log:
             process = subprocess.Popen(
                 command,
@@ -103,7 +103,7 @@ class Network(Place):
 
         def is_up() -> bool:
             assert process.poll() is None, self.said()
-            return _IS_UP in self.said()[before:]
+            return _IS_UP in self.said()[said:]
 
         try:
             wait_until(is_up, "transparent mode to be up")

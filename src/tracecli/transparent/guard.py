@@ -123,7 +123,7 @@ def _intercept(wanted: Wanted, file: Held, state: State, signals: _Signals, say:
     while not ready_file.exists():
         if signals.asked(_LOOK_S):
             return
-        _require_alive(proxy, "did not start")
+        _require_alive(proxy, started=False)
         if time.monotonic() > deadline:
             raise ProxyError(f"the proxy did not start within {_START_S:.0f} s", "See what it said.")
     state.settings = tuple(system.settings(what))
@@ -133,7 +133,7 @@ def _intercept(wanted: Wanted, file: Held, state: State, signals: _Signals, say:
     firewall.renew(what)
     say("up")
     while not signals.asked(RENEW_S):
-        _require_alive(proxy, "ended")
+        _require_alive(proxy, started=True)
         try:
             firewall.renew(what)
         except FirewallError as error:
@@ -165,14 +165,17 @@ def _start(wanted: Wanted) -> subprocess.Popen[bytes]:
     return proxy
 
 
-def _require_alive(proxy: subprocess.Popen[bytes], what: str) -> None:
+def _require_alive(proxy: subprocess.Popen[bytes], *, started: bool) -> None:
     code = proxy.poll()
-    if code is not None:
-        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"{what}, with exit code {code}"
-        raise ProxyError(
-            f"the proxy (process {proxy.pid}) {how}; the rules are taken out, and all traffic goes directly",
-            "`tracecli transparent up` starts it again.",
-        )
+    if code is None:
+        return
+    how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+    if not started:
+        raise ProxyError(f"the proxy {how} before it listened", "It has said why, or its user cannot run it.")
+    raise ProxyError(
+        f"the proxy (process {proxy.pid}) {how}; the rules are taken out, and all traffic goes directly",
+        "`tracecli transparent up` starts it again.",
+    )
 
 
 class _Signals:
