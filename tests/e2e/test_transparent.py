@@ -147,7 +147,7 @@ def test_the_proxys_own_port(network: Network, user: str) -> None:
     for address in (CLIENT_SIDE, CLIENT_SIDE6):
         assert "ConnectionRefusedError" in network.do("client", sys.executable, "-c", KNOCK, address, code=1)
     network.python("router", KNOCK, "127.0.0.1")
-    assert asked(network, user, "plain") == {"text": answers.TEXT}
+    network.python("client", FETCH, "https://api.openai.com/v1/chat/completions", user)
     assert network.only_row(user)["outcome"] == "complete"
 
 
