@@ -11,6 +11,7 @@ import json
 import os
 import re
 import secrets
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -64,11 +65,14 @@ def network(tmp_path: Path) -> Iterator[Grouped]:
             with namespaces.provider(network, "provider"):
                 yield network
     finally:
-        (group / "cgroup.kill").write_text("1")
         wait_until(lambda: _removed(group), "the end of the control group")
 
 
 def _removed(group: Path) -> bool:
+    """End what is left in it, mitmproxy's helper for one, and take it away."""
+    for pid in (group / "cgroup.procs").read_text().split():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(pid), signal.SIGKILL)
     with contextlib.suppress(OSError):
         group.rmdir()
     return not group.exists()

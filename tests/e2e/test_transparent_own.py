@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from tests.support import answers, namespaces
 from tests.support.commands import ROOT
 from tests.support.namespaces import FETCH, QUIC, SHOWN, Network
 from tests.support.waiting import wait_until
-from tracecli.transparent import system
+from tracecli.transparent import system, unit
 
 MACHINE, PROVIDER = "10.78.1.2", "10.78.1.1"
 MACHINE6, PROVIDER6 = "fd78::2", "fd78::1"
@@ -136,9 +137,8 @@ def test_the_proxy_is_killed(network: Network, intercepting_is_over: None) -> No
         assert guard.wait(20) == 6
         assert shown(network) == shown(network, PROVIDER6) == "provider"
         assert network.do("machine", "nft", "list", "tables") == ""
-        why = (
-            f"the proxy (process {proxy}) was killed by SIGKILL; the rules are taken out, and all traffic goes directly"
-        )
+        killed = f"the proxy (process {proxy}) was killed by signal 9"
+        why = f"{killed}; the rules are taken out, and all traffic goes directly"
         assert f"tracecli: {why}. " in network.said()
         status = network.status("machine", code=8)
         assert (status["problem"], status["remedy"]) == (why, "`tracecli transparent up` starts it again.")
@@ -190,7 +190,10 @@ def directly(network: Network, address: str) -> bool:
 
 
 def test_the_proxy_is_another_users(network: Network, intercepting_is_over: None) -> None:
-    """It runs without any right of root, records to that user's folder, and that user's clients are intercepted."""
+    """It has no right of root, records to that user's folder, and that user's clients are intercepted.
+
+    `up` does with the capabilities that the unit of systemd leaves it.
+    """
     home = network.folder / "nobody" / "home"
     home.parent.mkdir()
     os.chown(home.parent, int(NOBODY), int(NOBODY))
@@ -202,7 +205,9 @@ def test_the_proxy_is_another_users(network: Network, intercepting_is_over: None
         readable = ["sh", "-ec", READABLE, "sh", str(network.folder / "interpreter"), str(base)]
     else:
         readable = []
-    with up(network, *options, before=readable):
+    capabilities = re.findall(r"CAP_(\w+)", unit.text([], []))
+    bounded = ["setpriv", "--no-new-privs", f"--bounding-set=-all,+{',+'.join(capabilities).lower()}"]
+    with up(network, *options, before=[*readable, *bounded]):
         status = network.status("machine")
         about = dict(line.split(":", 1) for line in Path(f"/proc/{status['proxy']}/status").read_text().splitlines())
         assert (about["Uid"].split(), about["Gid"].split()) == ([NOBODY] * 4, ["65521"] * 4)

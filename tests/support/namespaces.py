@@ -131,6 +131,8 @@ def require(*tools: str) -> None:
         pytest.skip("network namespaces need root")
     if missing := [tool for tool in ("ip", *tools) if shutil.which(tool) is None]:
         pytest.skip(f"not installed: {', '.join(missing)} (Debian: iproute2, nftables, iptables, wireguard-tools)")
+    if not Path("/proc/sys/net/ipv6").exists():
+        pytest.skip("this kernel has no IPv6")
     probe = f"tracecli-probe-{secrets.token_hex(4)}"
     done = subprocess.run(["ip", "netns", "add", probe], capture_output=True, text=True, check=False, timeout=20)
     if done.returncode:

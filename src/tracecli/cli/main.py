@@ -24,7 +24,7 @@ from tracecli.errors import TracecliError
 SECTIONS = {
     "First steps": {"demo": "See it work on a stand-in provider, without an API key."},
     "Recording": {
-        "proxy": "Run the proxy: record calls to AI providers, pass everything else.",
+        "proxy": "Run the proxy: record calls to AI providers, pass all else.",
         "transparent": "Have the firewall send connections to the proxy. Linux.",
         "ingest": "Load recorded exchanges from the spool into the store.",
     },

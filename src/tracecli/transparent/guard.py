@@ -169,7 +169,7 @@ def _require_alive(proxy: subprocess.Popen[bytes], *, started: bool) -> None:
     code = proxy.poll()
     if code is None:
         return
-    how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+    how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
     if not started:
         raise ProxyError(f"the proxy {how} before it listened", "It has said why, or its user cannot run it.")
     raise ProxyError(
