@@ -109,6 +109,10 @@ def test_it_says_how_it_is(intercepting: Network) -> None:
     assert status["home"] == str(intercepting.home)
     assert any(f"(process {status['proxy']})" in who for who in status["listening"])
     assert any("redirect to :8081" in rule for rule in status["rules"])
+    lines = intercepting.tracecli("machine", "transparent", "status").splitlines()
+    assert lines[0].startswith(f"proxy {status['proxy']} on port 8081 since ")
+    assert lines[0].endswith(f", records to {intercepting.home}")
+    assert lines[1:3] == [f"rules of nft, renewed by {status['guard']}", "table inet tracecli {"]
     assert "up already" in intercepting.tracecli("machine", "transparent", "up", "--user", "root")
     said = intercepting.tracecli("machine", "transparent", "up", code=3)
     assert said == (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -58,6 +59,27 @@ def test_what_cannot_be_is_said(capsys: pytest.CaptureFixture[str], options: lis
         assert main.run(["transparent", *command, *options]) == 3
         out, err = capsys.readouterr()
         assert (out, err.startswith(f"tracecli: {said}")) == ("", True), err
+
+
+@pytest.mark.parametrize("command", ["up", "down", "status", "unit"])
+def test_another_system(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+    """It is said that this is for Linux, and what there is elsewhere."""
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert main.run(["transparent", command]) == 10
+    assert capsys.readouterr().err == (
+        "tracecli: `tracecli transparent` sets the firewall of Linux, and this is another system. "
+        "Use `tracecli proxy --mode local`, or give clients the proxy's address.\n"
+    )
+
+
+def test_who_is_not_root(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command that would be allowed is said whole: sudo knows neither our PATH nor our Python."""
+    _require("nft")
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert main.run(["transparent", "up", "--user", "root", "--home", "/a b", "--", "--host", "x.test"]) == 10
+    options = "--user=root --port=8081 --intercept=443 '--home=/a b' -- --host x.test"
+    words = f"{sys.executable} -m tracecli transparent up {options}"
+    assert capsys.readouterr().err == f"tracecli: only root may set the firewall. `sudo {words}`\n"
 
 
 def test_a_machine_without_a_firewall(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -93,16 +93,16 @@ def up(dry_run: bool, **options: Any) -> None:
     command with it, connections go where they went before. What follows `--` are
     options of `tracecli proxy`.
     """
-    from tracecli.transparent import guard, system
-    from tracecli.transparent.state import Taken
-
     wanted = _wanted(**options)
     if dry_run:
         output.data_lines(_script(wanted))
         return
-    system.require_privileges(shlex.join(["up", *_words(wanted, options)]))
+    _require_privileges(shlex.join(["up", *_words(wanted, options)]))
+    from tracecli.transparent import guard
+    from tracecli.transparent.state import Taken
+
     try:
-        guard.up(wanted, lambda text: output.say(_is_up(wanted) if text == "up" else f"tracecli: {text}"))
+        guard.up(wanted, _is_up(wanted), output.say)
     except Taken as taken:
         if taken.state is not None and taken.state.interception != wanted.interception:
             raise ConfigError(
@@ -115,10 +115,9 @@ def up(dry_run: bool, **options: Any) -> None:
 @command.command("down")
 def down() -> None:
     """Take out all rules, restore settings, end the proxy. Where nothing is up, do nothing."""
-    from tracecli.transparent import guard, system
+    _require_privileges("down")
+    from tracecli.transparent import guard
 
-    system.require_linux()
-    system.require_privileges("down")
     output.say("It is down: all traffic goes directly." if guard.down() else "It was not up.")
 
 
@@ -129,12 +128,11 @@ def status(as_json: bool) -> int | None:
 
     The exit code is 8 if it is not up, and 7 if something is broken.
     """
+    _require_privileges("status")
     import msgspec
 
-    from tracecli.transparent import looking, system
+    from tracecli.transparent import looking
 
-    system.require_linux()
-    system.require_privileges("status")
     found = looking.look()
     if as_json:
         output.json(msgspec.to_builtins(found))
@@ -154,13 +152,12 @@ def status(as_json: bool) -> int | None:
 @_options
 def unit(**options: Any) -> None:
     """Print a unit of systemd that keeps it up, with the options of `up`."""
+    wanted = _wanted(**options)
     from tracecli.transparent import unit
 
-    wanted = _wanted(**options)
     own = [sys.executable, "-m", "tracecli", "transparent"]
-    words = [*_words(wanted, options), f"--run-as={wanted.runs_as.pw_name}", f"--home={wanted.home.root}"]
-    rest = ["--", *wanted.proxy_args] if wanted.proxy_args else []
-    output.data_lines(unit.text([*own, "up", *words, *rest], [*own, "down"]).splitlines(keepends=True))
+    whole = options | {"run_as": wanted.runs_as.pw_name, "home": wanted.home.root}
+    output.data_lines(unit.text([*own, "up", *_words(wanted, whole)], [*own, "down"]).splitlines(keepends=True))
 
 
 def _wanted(
@@ -174,11 +171,13 @@ def _wanted(
     proxy_args: tuple[str, ...],
 ) -> Wanted:
     """What the options ask for. Raises ConfigError or FirewallError for what cannot be."""
+    from tracecli.transparent import system
+
+    system.require_linux()  # the rest cannot be imported elsewhere
     from tracecli.transparent import firewall as firewalls
-    from tracecli.transparent import guard, system
+    from tracecli.transparent import guard
     from tracecli.transparent.rules import Interception
 
-    system.require_linux()
     system.require_interfaces(interfaces)
     if port in ports:
         raise ConfigError(f"--port and --intercept are both {port}", "Give the proxy a port of its own.")
@@ -194,13 +193,21 @@ def _wanted(
     return guard.Wanted(what, firewalls.choose(firewall), runs_as, state, proxy_args)
 
 
+def _require_privileges(command: str) -> None:
+    from tracecli.transparent import system
+
+    system.require_linux()
+    system.require_privileges(command)
+
+
 def _words(wanted: Wanted, options: dict[str, Any]) -> list[str]:
-    """The options again, as words of a command line, but for those of the proxy and of who runs it."""
+    """The options again, as words of a command line."""
     what = wanted.interception
     words = [f"--user={name}" for name in options["users"]]
     words += [f"--router={name}" for name in what.interfaces]
     words += [f"--port={what.port}", *(f"--intercept={port}" for port in what.ports)]
-    return words + ([f"--firewall={options['firewall']}"] if options["firewall"] else [])
+    words += [f"--{name.replace('_', '-')}={options[name]}" for name in ("firewall", "run_as", "home") if options[name]]
+    return [*words, "--", *wanted.proxy_args] if wanted.proxy_args else words
 
 
 def _is_up(wanted: Wanted) -> str:

@@ -82,8 +82,8 @@ def caller() -> pwd.struct_passwd:
     return user(config.sudo_user() or str(os.getuid()))
 
 
-def up(wanted: Wanted, say: Callable[[str], None]) -> None:
-    """Intercept until a signal comes; then all is taken back. `say` is told when it has begun, and what is odd.
+def up(wanted: Wanted, begun: str, say: Callable[[str], None]) -> None:
+    """Intercept until a signal comes; then all is taken back. `say` is told `begun` once it has, and what is odd.
 
     Raises Taken if a guard is at it already, ProxyError if the port is taken, or the proxy does not start or ends,
     FirewallError if the rules cannot be set. Nothing is left then either.
@@ -99,7 +99,7 @@ def up(wanted: Wanted, say: Callable[[str], None]) -> None:
         file.write(state)
         with _Signals() as signals:
             try:
-                _intercept(wanted, file, state, signals, say)
+                _intercept(wanted, file, state, signals, begun, say)
             except TracecliError as error:
                 take_back(state)
                 file.write(msgspec.structs.replace(state, set=False, settings=(), proxy=None, ended=error.problem))
@@ -112,7 +112,9 @@ def up(wanted: Wanted, say: Callable[[str], None]) -> None:
             file.forget()
 
 
-def _intercept(wanted: Wanted, file: Held, state: State, signals: _Signals, say: Callable[[str], None]) -> None:
+def _intercept(
+    wanted: Wanted, file: Held, state: State, signals: _Signals, begun: str, say: Callable[[str], None]
+) -> None:
     """Until a signal comes. What is in `state` and in its file is there to be taken back, at any moment."""
     firewall, what = wanted.firewall, wanted.interception
     proxy = _start(wanted)
@@ -131,13 +133,13 @@ def _intercept(wanted: Wanted, file: Held, state: State, signals: _Signals, say:
     system.apply(state.settings)
     firewall.load(what)
     firewall.renew(what)
-    say("up")
+    say(begun)
     while not signals.asked(RENEW_S):
         _require_alive(proxy, started=True)
         try:
             firewall.renew(what)
         except FirewallError as error:
-            say(f"somebody has taken the rules out, and they are set again ({error.problem})")
+            say(f"tracecli: somebody has taken the rules out, and they are set again ({error.problem})")
             firewall.load(what)
             firewall.renew(what)
 
