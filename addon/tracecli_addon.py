@@ -131,7 +131,8 @@ class Tracecli:
         self.runtime.start(listening, authority, post, lane=lane, modes=ctx.options.mode, flows_because=flows_because)
         if flows_because:
             log.log(ALERT, "tracecli: everything goes over mitmproxy's flows, for %s", flows_because)
-        log.log(ALERT, "%s", self.runtime.welcome(listening))
+        named = any(mode.startswith(("regular", "upstream")) for mode in ctx.options.mode)
+        log.log(ALERT, "%s", self.runtime.welcome(listening, named=named))
 
     def done(self) -> None:
         """The proxy ends, or the addon is loaded anew."""

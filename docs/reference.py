@@ -20,6 +20,8 @@ from tracecli.providers import hosts as provider_hosts
 from tracecli.query.fields import FIELDS
 from tracecli.store.connection import MIGRATIONS
 from tracecli.store.views import all_views, meanings
+from tracecli.transparent import rules as firewall_rules
+from tracecli.transparent.rules import Interception
 
 SOURCE = Path(errors.__file__).parent
 COMMANDS = (
@@ -31,6 +33,10 @@ COMMANDS = (
     ("ca", "install"),
     ("proxy",),
     ("proxy", "status"),
+    ("transparent", "up"),
+    ("transparent", "down"),
+    ("transparent", "status"),
+    ("transparent", "unit"),
     ("demo",),
     ("usage", "show"),
     ("usage", "find"),
@@ -263,6 +269,18 @@ def exit_codes() -> str:
     """The exit codes of the command line."""
     rows = ["| code | means |", "| --- | --- |"]
     return "\n".join(rows + [f"| {code} | {text} |" for code, text in EXIT_CODES.items()]) + "\n"
+
+
+def transparent_rules() -> str:
+    """The rules of transparent mode, for nft and for iptables."""
+    own, router = Interception(port=8081, users=(1000,)), Interception(port=8081, own=False, interfaces=("lan0",))
+    shown = {
+        "On one's own machine, for the user 1000, with nft:": firewall_rules.nft_table(own).expandtabs(4),
+        "With iptables, and the same with ip6tables:": firewall_rules.iptables_load(own, 4),
+        "On a router, for what comes in at `lan0`, with nft:": firewall_rules.nft_table(router).expandtabs(4),
+        "And what has them act for some seconds more:": firewall_rules.nft_renew(own),
+    }
+    return "\n".join(f"{title}\n\n```\n{text}```\n" for title, text in shown.items())
 
 
 def views() -> str:

@@ -7,7 +7,7 @@
                      `TRACECLI_KEY_FILE`, a file that holds it; `TRACECLI_KEY_COMMAND`, a command that prints it
 `TRACECLI_UPSTREAM_AUTH`  user:password for the proxy that `--mode upstream:URL` names
 `PAGER`              what shows a long list on a terminal (default `less -R`); empty or `cat`: nothing
-`SUDO_USER`          who became another user with sudo, for the ledger of what was read
+`SUDO_USER`          who became another user with sudo: for the ledger of what was read, and as whom the proxy is to run
 `TIKTOKEN_CACHE_DIR` where tiktoken keeps its vocabularies, for estimates
 """
 
@@ -148,9 +148,9 @@ class Home:
             ) from error
 
 
-def home(folder: str | Path | None = None) -> Home:
-    """The home: `folder` if given, else `TRACECLI_HOME`, else `~/.tracecli`."""
-    chosen = folder or os.environ.get("TRACECLI_HOME") or Path.home() / ".tracecli"
+def home(folder: str | Path | None = None, of: Path | None = None) -> Home:
+    """The home: `folder` if given, else `TRACECLI_HOME`, else `~/.tracecli`; `of` is another user's home directory."""
+    chosen = folder or os.environ.get("TRACECLI_HOME") or (of or Path.home()) / ".tracecli"
     return Home(Path(chosen).expanduser().absolute())
 
 
@@ -200,11 +200,6 @@ def upstream_auth() -> str | None:
     return os.environ.get(UPSTREAM_AUTH) or None
 
 
-def environment() -> dict[str, str]:
-    """All of it, for a process that is started: a copy."""
-    return dict(os.environ)
-
-
 def pager() -> list[str] | None:
     """The program that shows what is longer than the screen, and its arguments; None: none is wanted."""
     command = shlex.split(os.environ.get("PAGER", "less"))
@@ -236,6 +231,11 @@ def otlp() -> Otlp:
         of("HEADERS") or os.environ.get("OTEL_EXPORTER_OTLP_HEADERS", ""),
         os.environ.get("OTEL_SERVICE_NAME") or None,
     )
+
+
+def environment(**changed: str) -> dict[str, str]:
+    """All of it, with changes, for a process that is started."""
+    return {**os.environ, **changed}
 
 
 def sudo_user() -> str | None:

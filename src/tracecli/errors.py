@@ -15,6 +15,7 @@
     ├── ProxyError         6  the proxy could not start (port in use, ...)
     ├── NoProxy            8  no proxy is running
     ├── CollectorError     9  a collector cannot be reached, or refuses
+    ├── FirewallError     10  the firewall cannot be set: no permission, no tool, or it refuses
     ├── NotRunnable      126  the command of `tracecli run` cannot be executed
     └── CommandNotFound  127  there is no such command
 
@@ -120,3 +121,9 @@ class CollectorError(TracecliError):
     """An OpenTelemetry collector cannot be reached, or refuses what it is sent."""
 
     exit_code = 9
+
+
+class FirewallError(TracecliError):
+    """The firewall cannot be set: there is no permission or no tool, or it refuses."""
+
+    exit_code = 10

@@ -152,13 +152,14 @@ class Runtime:
         with contextlib.suppress(OSError):
             self._ready_file.unlink(missing_ok=True)
 
-    def welcome(self, listening: Sequence[tuple[str, int]]) -> str:
-        """What to tell the person who started the proxy."""
+    def welcome(self, listening: Sequence[tuple[str, int]], *, named: bool = True) -> str:
+        """What to tell the person who started the proxy; `named`: its clients name it as their proxy."""
         where = sorted({f"http://{_reachable(host)}:{port}" for host, port, *_ in listening})
+        proxy = f"HTTPS_PROXY={where[0] if where else '...'} " if named else ""
         return (
             f"tracecli {__version__} records to {self.home.root}\n"
             f"  proxy     {', '.join(where) or 'no port of its own'}\n"
-            f"  clients   HTTPS_PROXY={where[0] if where else '...'} SSL_CERT_FILE={self.home.ca_bundle}\n"
+            f"  clients   {proxy}SSL_CERT_FILE={self.home.ca_bundle}\n"
             f"  policies  {self.policies}\n"
             "  look      tracecli usage show"
         )

@@ -1,50 +1,26 @@
 """Transparent mode, the way a router runs it: the client knows nothing of a proxy.
 
-Three network namespaces, made for the run and removed after it: a client, a router with the proxy, a provider. Needs
-root, `ip` and `nft`.
+Three network namespaces: a client, a router with `tracecli transparent up`, a provider.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-import os
-import secrets
-import shutil
-import signal
-import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
-import trustme
 
-from tests.support import answers
-from tests.support.commands import BIN, ROOT, environment
-from tests.support.proxies import Place, end_ingest, launch
-from tests.support.standin import TRUSTED_NAMES
+from tests.support import answers, namespaces
+from tests.support.namespaces import FETCH, QUIC, Network, run
 from tests.support.waiting import wait_until
 
 CLIENT, CLIENT_SIDE, PROVIDER_SIDE, PROVIDER = "10.77.1.2", "10.77.1.1", "10.77.2.1", "10.77.2.2"
+CLIENT6, CLIENT_SIDE6, PROVIDER_SIDE6, PROVIDER6 = "fd77:1::2", "fd77:1::1", "fd77:2::1", "fd77:2::2"
 PORT = 8080
-CONFIGURATION = Path("/etc/netns")
-
-# What a user sets up on the router: https to the proxy, no QUIC, which could not be redirected.
-RULES = f"""
-table inet tracecli {{
-  chain prerouting {{
-    type nat hook prerouting priority dstnat; policy accept;
-    iifname "lan" tcp dport {{ 80, 443 }} redirect to :{PORT}
-  }}
-  chain forward {{
-    type filter hook forward priority filter; policy accept;
-    iifname "lan" udp dport 443 reject
-  }}
-}}
-"""
+FORWARDING = ("net/ipv4/ip_forward", "net/ipv4/conf/lan/send_redirects", "net/ipv6/conf/all/forwarding")
 
 # Run in the client's namespace: the official client with nothing but a trusted authority, and what it saw.
 ASK = """
@@ -63,11 +39,6 @@ with openai.OpenAI(api_key="sk-standin-0123456789abcdef", max_retries=0, default
     else:
         print(json.dumps({"text": c.chat.completions.create(**asked).choices[0].message.content}))
 """
-FETCH = """
-import sys
-import httpx2
-print(httpx2.post(sys.argv[1], json={"model": "gpt-4o-mini"}, headers={"X-Tracecli-User": sys.argv[2]}).text)
-"""
 FETCH_CACHED = """
 import sys
 import httpx2
@@ -78,159 +49,42 @@ print(answer.status_code, answer.headers.get("cache-status"))
 print(answer.text)
 """
 KNOCK = f"""
-import socket
-with socket.create_connection(("{CLIENT_SIDE}", {PORT}), timeout=5) as knocking:
-    knocking.sendall(b"GET / HTTP/1.1\\r\\nHost: {CLIENT_SIDE}:{PORT}\\r\\n\\r\\n")
+import socket, sys
+with socket.create_connection((sys.argv[1], {PORT}), timeout=5) as knocking:
+    knocking.sendall(b"GET / HTTP/1.1\\r\\nHost: x:{PORT}\\r\\n\\r\\n")
     while knocking.recv(65536):
         pass
 """
 
 
-@dataclass
-class Network(Place):
-    """The namespaces, and the installation on the router."""
-
-    name: str
-
-    @property
-    def authority(self) -> Path:
-        """The provider's certificate authority."""
-        return self.folder / "provider-authority.pem"
-
-    def within(self, place: str) -> list[str]:
-        """What has to be put before a command that runs in a namespace."""
-        return ["ip", "netns", "exec", f"{self.name}-{place}"]
-
-    def as_client(self, script: str, *args: str, trust: Path | None = None) -> str:
-        """Run a Python script in the client's namespace; returns what it printed."""
-        done = subprocess.run(
-            [*self.within("client"), sys.executable, "-c", script, *args],
-            cwd=self.folder,
-            env=environment(self.home, SSL_CERT_FILE=str(trust or self.home / "mitmproxy" / "mitmproxy-ca-cert.pem")),
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-
-def run(*command: str, given: str | None = None) -> None:
-    """Run a command that has to work."""
-    done = subprocess.run(command, input=given, capture_output=True, text=True, check=False, timeout=20)
-    assert done.returncode == 0, (command, done.stderr)
-
-
-def why_not() -> str | None:
-    """Why there can be no namespaces here, or None."""
-    if os.geteuid() != 0:
-        return "network namespaces need root"
-    missing = [tool for tool in ("ip", "nft") if shutil.which(tool) is None]
-    if missing:
-        return f"not installed: {', '.join(missing)} (Debian: iproute2, nftables)"
-    probe = f"tracecli-probe-{secrets.token_hex(4)}"
-    done = subprocess.run(["ip", "netns", "add", probe], capture_output=True, text=True, check=False, timeout=20)
-    if done.returncode:
-        return f"network namespaces cannot be made here: {done.stderr.strip()}"
-    run("ip", "netns", "del", probe)
-    return None
-
-
 @pytest.fixture(scope="module")
 def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
-    """Client, router and provider, and the proxy running on the router."""
-    if reason := why_not():
-        pytest.skip(reason)
-    network = Network(tmp_path_factory.mktemp("transparent"), f"tracecli-{os.getpid()}-{secrets.token_hex(3)}")
+    """Client, router and provider, and transparent mode up on the router. In the end all is as it was before."""
+    namespaces.require("nft")
+    network = Network(tmp_path_factory.mktemp("transparent"))
     with contextlib.ExitStack() as stack:
-        _namespaces(network, stack)
-        _wires(network)
-        stack.enter_context(_provider(network))
-        stack.enter_context(_router(network))
-        yield network
+        stack.enter_context(namespaces.namespaces(network, "client", "router", "provider", hosts=(PROVIDER, PROVIDER6)))
+        lan, wan = (f"{CLIENT_SIDE}/24", f"{CLIENT_SIDE6}/64"), (f"{PROVIDER_SIDE}/24", f"{PROVIDER_SIDE6}/64")
+        namespaces.wire(network, ("client", "eth0", (f"{CLIENT}/24", f"{CLIENT6}/64")), ("router", "lan", lan))
+        namespaces.wire(network, ("provider", "eth0", (f"{PROVIDER}/24", f"{PROVIDER6}/64")), ("router", "wan", wan))
+        namespaces.route(network, "client", CLIENT_SIDE, CLIENT_SIDE6)
+        namespaces.route(network, "provider", PROVIDER_SIDE, PROVIDER_SIDE6)
+        stack.enter_context(namespaces.provider(network, "provider"))
+        before = _settings(network)
+        authority = f"ssl_verify_upstream_trusted_ca={network.provider_authority}"
+        with network.up("router", "--router", "lan", "--port", str(PORT), "--", "--", "--set", authority):
+            assert _settings(network) == ["1", "0", "1"]
+            yield network
+        assert _settings(network) == before == ["0", "1", "0"]
+        assert network.do("router", "nft", "list", "ruleset") == ""
 
 
-def _namespaces(network: Network, stack: contextlib.ExitStack) -> None:
-    for place in ("client", "router", "provider"):
-        run("ip", "netns", "add", f"{network.name}-{place}")
-        stack.callback(run, "ip", "netns", "del", f"{network.name}-{place}")
-        run("ip", "-n", f"{network.name}-{place}", "link", "set", "lo", "up")
-    # `ip netns exec` puts these files over those in /etc: the client's own name service.
-    stack.callback(_remove_if_empty, CONFIGURATION)
-    own = CONFIGURATION / f"{network.name}-client"
-    stack.callback(shutil.rmtree, own, ignore_errors=True)
-    own.mkdir(parents=True)
-    (own / "hosts").write_text(f"127.0.0.1 localhost\n{PROVIDER} {' '.join(TRUSTED_NAMES[:-1])}\n")
-
-
-def _remove_if_empty(folder: Path) -> None:
-    with contextlib.suppress(OSError):
-        folder.rmdir()
-
-
-def _wires(network: Network) -> None:
-    client, router, provider = (f"{network.name}-{place}" for place in ("client", "router", "provider"))
-    run("ip", "link", "add", "eth0", "netns", client, "type", "veth", "peer", "name", "lan", "netns", router)
-    run("ip", "link", "add", "eth0", "netns", provider, "type", "veth", "peer", "name", "wan", "netns", router)
-    for namespace, device, address in (
-        (client, "eth0", CLIENT),
-        (router, "lan", CLIENT_SIDE),
-        (router, "wan", PROVIDER_SIDE),
-        (provider, "eth0", PROVIDER),
-    ):
-        run("ip", "-n", namespace, "addr", "add", f"{address}/24", "dev", device)
-        run("ip", "-n", namespace, "link", "set", device, "up")
-    run("ip", "-n", client, "route", "add", "default", "via", CLIENT_SIDE)
-    run("ip", "-n", provider, "route", "add", "default", "via", PROVIDER_SIDE)
-    for setting in ("ip_forward=1", "conf/all/send_redirects=0"):
-        name, _, value = setting.partition("=")
-        run(*network.within("router"), "sh", "-c", f"echo {value} > /proc/sys/net/ipv4/{name}")
-    run(*network.within("router"), "nft", "-f", "-", given=RULES)
-
-
-@contextlib.contextmanager
-def _provider(network: Network) -> Iterator[None]:
-    authority = trustme.CA()
-    authority.cert_pem.write_to_path(network.authority)
-    leaf = network.folder / "provider.pem"
-    authority.issue_cert(*TRUSTED_NAMES).private_key_and_cert_chain_pem.write_to_path(leaf)
-    command = [*network.within("provider"), sys.executable, "-m", "tests.support.standin", "0.0.0.0", "443", str(leaf)]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as process:
-        try:
-            assert process.stdout is not None
-            assert process.stdout.readline() == b"listening\n"
-            yield
-        finally:
-            process.kill()
-
-
-@contextlib.contextmanager
-def _router(network: Network) -> Iterator[None]:
-    command = [*network.within("router"), str(BIN / "mitmdump"), "--mode", "transparent"]
-    command += ["-s", str(ROOT / "addon" / "tracecli_addon.py"), "--listen-port", str(PORT)]
-    for name, value in {
-        "confdir": network.home / "mitmproxy",
-        "ssl_verify_upstream_trusted_ca": network.authority,
-        "termlog_verbosity": "warn",
-        "flow_detail": "0",
-    }.items():
-        command += ["--set", f"{name}={value}"]
-    process, _ = launch(network, command)
-    try:
-        yield
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0, network.said()
-    finally:
-        if process.poll() is None:
-            process.kill()
-            process.wait()
-        end_ingest(network.home)
-    assert "Traceback" not in network.said(), network.said()
+def _settings(network: Network) -> list[str]:
+    return network.do("router", "cat", *(f"/proc/sys/{name}" for name in FORWARDING)).split()
 
 
 def asked(network: Network, user: str, how: str) -> dict[str, Any]:
-    answer: dict[str, Any] = json.loads(network.as_client(ASK, user, how))
+    answer: dict[str, Any] = json.loads(network.python("client", ASK, user, how))
     return answer
 
 
@@ -257,16 +111,43 @@ def test_a_streamed_call(network: Network, user: str) -> None:
 def test_another_host_passes_undecrypted(network: Network, user: str, host: str) -> None:
     """Another host shows its own certificate, and nothing of it is recorded."""
     url = f"https://{host}/v1/chat/completions"
-    assert json.loads(network.as_client(FETCH, url, user, trust=network.authority)) == answers.chat()
-    asked(network, f"{user}-after", "plain")
+    seen = json.loads(network.python("client", FETCH, url, user, trust=network.provider_authority))
+    assert seen["answer"] == answers.chat()
+    network.python("client", FETCH, "https://api.openai.com/v1/chat/completions", f"{user}-after")
     network.only_row(f"{user}-after")
     assert network.rows(user) == []
 
 
+@pytest.mark.parametrize(("local", "version"), [("0.0.0.0", "2"), ("::", "1"), ("::", "2")])
+def test_either_version_of_ip_and_of_http(network: Network, user: str, local: str, version: str) -> None:
+    """A call over IPv6, and one that speaks HTTP/2 alone, is recorded like any other."""
+    url = "https://api.openai.com/v1/chat/completions"
+    seen = json.loads(network.python("client", FETCH, url, user, local, version))
+    assert (seen["status"], seen["version"]) == (200, "HTTP/2" if version == "2" else "HTTP/1.1")
+    row = network.only_row(user)
+    assert (row["host"], row["outcome"], row["output_tokens"]) == ("api.openai.com", "complete", 200)
+
+
+@pytest.mark.parametrize("address", [PROVIDER, PROVIDER6])
+def test_quic_is_refused_at_once(network: Network, address: str) -> None:
+    """A client that tries QUIC is told that nobody is there, and falls back to TCP."""
+    assert network.python("client", QUIC, address).strip() == "ConnectionRefusedError"
+
+
+def test_other_ports_and_the_router_itself(network: Network) -> None:
+    """What the client wants of the router, and at another port, does not go to the proxy."""
+    refused = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=10)"
+    for address, port in ((CLIENT_SIDE, "443"), (PROVIDER, "8443"), (PROVIDER6, "8443")):
+        said = network.do("client", sys.executable, "-c", refused, address, port, code=1)
+        assert "ConnectionRefusedError" in said, (address, port)
+
+
 def test_the_proxys_own_port(network: Network, user: str) -> None:
-    """Who opens the proxy's own port does not make it talk to itself: the connection ends, and traffic goes on."""
-    network.as_client(KNOCK)
-    assert asked(network, user, "plain") == {"text": answers.TEXT}
+    """Who opens the proxy's own port is refused; on the router itself it does not make it talk to itself."""
+    for address in (CLIENT_SIDE, CLIENT_SIDE6):
+        assert "ConnectionRefusedError" in network.do("client", sys.executable, "-c", KNOCK, address, code=1)
+    network.python("router", KNOCK, "127.0.0.1")
+    network.python("client", FETCH, "https://api.openai.com/v1/chat/completions", user)
     assert network.only_row(user)["outcome"] == "complete"
 
 
@@ -276,7 +157,7 @@ def test_a_hit_opens_no_connection(network: Network, user: str) -> None:
     url = "https://api.openai.com/v1/chat/completions"
 
     def told() -> str:
-        return network.as_client(FETCH_CACHED, url, user).splitlines()[0]
+        return network.python("client", FETCH_CACHED, url, user).splitlines()[0]
 
     wait_until(lambda: told().startswith("200 tracecli; hit"), "a hit")
     provider = f"{network.name}-provider"
@@ -285,5 +166,6 @@ def test_a_hit_opens_no_connection(network: Network, user: str) -> None:
         assert told().startswith("200 tracecli; hit")
     finally:
         run("ip", "-n", provider, "link", "set", "eth0", "up")
-        run("ip", "-n", provider, "route", "replace", "default", "via", PROVIDER_SIDE)
+        run("ip", "-n", provider, "addr", "add", f"{PROVIDER6}/64", "dev", "eth0", "nodad")
+        namespaces.route(network, "provider", PROVIDER_SIDE, PROVIDER_SIDE6)
     assert network.rows(user)[0]["cache_status"] == "hit"

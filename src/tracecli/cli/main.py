@@ -27,7 +27,8 @@ SECTIONS = {
         "run": "Run a program, and record its calls to AI providers.",
         "env": "Print the variables that take a program's calls to the proxy.",
         "ca": "Show and install the authority that clients have to trust.",
-        "proxy": "Run the proxy: record calls to AI providers, pass everything else.",
+        "proxy": "Run the proxy: record calls to AI providers, pass all else.",
+        "transparent": "Have the firewall send connections to the proxy. Linux.",
         "ingest": "Load recorded exchanges from the spool into the store.",
     },
     "Reading": {
@@ -73,6 +74,7 @@ EXIT_CODES = {
     7: "something broken was found, or something left that was to go",
     8: "no proxy is running",
     9: "an OpenTelemetry collector cannot be reached, or refuses",
+    10: "the firewall cannot be set: no permission, no tool, or it refuses",
     126: "`tracecli run`: the command cannot be executed",
     127: "`tracecli run`: there is no such command",
     130: "interrupted",

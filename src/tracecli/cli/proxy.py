@@ -95,7 +95,7 @@ def command(
     no_ingest: bool,
     mitmproxy_args: tuple[str, ...],
 ) -> int | None:
-    """Run the proxy: record calls to AI providers, pass everything else.
+    """Run the proxy: record calls to AI providers, pass all else.
 
     It prints the two variables that a client needs. What follows `--` goes to mitmdump: `tracecli proxy -- -w FILE`.
     """
