@@ -64,7 +64,7 @@ def _spool(home: Home, *exchanges: Captured) -> None:
     writer.close()
 
 
-@pytest.fixture(autouse=True, params=["bodies", "texts"])
+@pytest.fixture(params=["bodies", "texts"])
 def looked_at(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Words are looked for in the bodies of a few, or in the stored texts of many."""
     monkeypatch.setattr(finding, "_FEW_BYTES", 1 << 40 if request.param == "bodies" else 0)
@@ -127,11 +127,13 @@ def _found(home: Home, text: str, sort: Sort = finding.LATEST, limit: int = 100)
         ("'; DROP TABLE exchange", ""),
     ],
 )
+@pytest.mark.usefixtures("looked_at")
 def test_what_fits(home: Home, text: str, ids: str) -> None:
     """Store and spool are one: each exchange is found once, by what it is and by what was said."""
     assert _found(home, text) == ids
 
 
+@pytest.mark.usefixtures("looked_at")
 def test_order_and_limit(home: Home) -> None:
     """The first of an order are listed; what has no such value comes last."""
     assert _found(home, "", limit=2) == "54"
@@ -150,19 +152,18 @@ def test_every_order_works(home: Home, sort: str) -> None:
 
 
 @pytest.mark.parametrize("sort", SORTS)
-@pytest.mark.parametrize("descending", [True, False])
-@pytest.mark.parametrize("text", ["", "france", "user:alice OR france"])
+@pytest.mark.parametrize(("descending", "text"), [(True, ""), (False, "user:alice OR france")])
 def test_pages_are_the_list(home: Home, sort: str, descending: bool, text: str) -> None:
     """Page by page comes what comes at once: of equal rows and of those without a value too."""
     order = Sort(sort, descending)
     whole = finding.rows(home, parse(text), NOW, sort=order, limit=10)
     assert whole
-    for size in (1, 2, 4):
+    for size in (1, 4):
         pages = list(finding.pages(home, parse(text), NOW, sort=order, limit=10, size=size))
         assert [len(page) for page in pages[:-1]] == [size] * (len(pages) - 1)
         assert [row for page in pages for row in page] == whole
-        some = finding.pages(home, parse(text), NOW, sort=order, limit=2, size=size)
-        assert [row for page in some for row in page] == whole[:2]
+    some = finding.pages(home, parse(text), NOW, sort=order, limit=2, size=1)
+    assert [row for page in some for row in page] == whole[:2]
 
 
 def test_pages_are_of_what_was_there(home: Home, tmp_path: Path) -> None:
