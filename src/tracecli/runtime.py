@@ -42,6 +42,7 @@ log = logging.getLogger(__name__)
 _TICK_S = 0.25
 _MAX_BACKOFF_S = 30.0
 _TELL_AGAIN_S = 1.0
+_REPORT_AGAIN_S = 10.0
 
 
 class Runtime:
@@ -84,7 +85,7 @@ class Runtime:
         self._lost = self._dropped = self._dropped_told = 0
         self._about: dict[str, Any] = {}
         self._told: dict[str, Any] = {}
-        self._tell_again = 0.0
+        self._tell_again = self._report_again = 0.0
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._keep_going, name="tracecli", daemon=True)
 
@@ -129,9 +130,9 @@ class Runtime:
             "dropped": self._dropped,
         }
         if about != self._told:
-            self._told = about | {"recorded": dict(self.recorder.recorded)}
             with contextlib.suppress(OSError):
-                files.write_whole(self._ready_file, json.dumps(about).encode())
+                files.write_status(self._ready_file, json.dumps(about).encode())
+                self._told = about | {"recorded": dict(self.recorder.recorded)}
 
     def stop(self) -> None:
         """Seal the spool. Ingest takes what is left, and ends after this process."""
@@ -140,6 +141,7 @@ class Runtime:
             self._thread.join(timeout=5)
         self._beside.stop()
         self.spool.close()
+        self._report_losses()
         if self.recorder.cache is not None:
             self.recorder.cache.entries.close()
         if self._ingest:
@@ -190,7 +192,11 @@ class Runtime:
             self._ingest.watch(time.monotonic())
 
     def _report_losses(self) -> None:
+        now = time.monotonic()
+        if now < self._report_again and not self._stopping.is_set():
+            return
         if self.spool.lost > self._lost:
+            self._report_again = now + _REPORT_AGAIN_S
             log.warning(
                 "tracecli: %d exchanges could not be recorded so far (%s); traffic goes on",
                 self.spool.lost,
@@ -198,6 +204,7 @@ class Runtime:
             )
             self._lost = self.spool.lost
         if self._dropped > self._dropped_told:
+            self._report_again = now + _REPORT_AGAIN_S
             log.warning(
                 "tracecli: %d exchanges were recorded without their content so far: more than %d bytes wait in %s",
                 self._dropped,
@@ -236,7 +243,7 @@ class Runtime:
             self.recorder.cache.entries.tick()
 
     def _bundle(self) -> None:
-        """Write the system's roots and our authority as one file, once mitmproxy has made the authority."""
+        """Bring mitmproxy's authority to the disk once it is made, and write it and the system's roots as one file."""
         if self._authority is None or not self._authority.exists():
             return
         authority, self._authority = self._authority, None
@@ -247,6 +254,9 @@ class Runtime:
             roots = certifi.where()
         bundle = Path(roots).read_bytes().rstrip() + b"\n" + authority.read_bytes()
         files.write_whole(self.home.ca_bundle, bundle)
+        # mitmproxy leaves its files to the system: after a power cut it would not start with half of one.
+        for path in (*authority.parent.glob("mitmproxy-*"), authority.parent, authority.parent.parent):
+            files.to_disk(path)
 
 
 class _Beside:
