@@ -6,14 +6,16 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import msgspec
 import pytest
 
 from tests.support.exchanges import captured
+from tests.support.synced import Synced
 from tests.support.waiting import wait_until
-from tracecli import browse, ingest, spool
+from tracecli import browse, files, ingest, spool
 from tracecli.config import Home
 from tracecli.errors import AmbiguousId, ExchangeNotFound, HomeError, NewerDatabase, StoreBusy
 from tracecli.exchange import Captured, Understanding, Usage, new_id
@@ -142,6 +144,76 @@ def test_killed_in_the_very_first_round(home: Home, monkeypatch: pytest.MonkeyPa
     assert load(home).exchanges == 1
     assert len(list(home.bodies.iterdir())) == 1
     assert list(home.quarantine.iterdir()) == []
+
+
+def test_no_segment_comes_back_after_a_power_cut(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The name of a loaded segment is remembered until the disk knows that the segment is gone."""
+    disk = Synced(monkeypatch)
+    forgotten: list[set[str]] = []
+    append = exchanges.append
+
+    def noting(*args: Any, **named: Any) -> int:
+        added = append(*args, **named)
+        back = {Path(name).stem for name in disk.names(home.spool)} - {one.stem for one in spool.segments(home.spool)}
+        forgotten.append(back - exchanges.loaded(home, sorted(back)))
+        return added
+
+    monkeypatch.setattr(exchanges, "append", noting)
+    monkeypatch.setattr(ingest, "ROUND_EXCHANGES", 1)
+    for _ in range(3):
+        spooled(home, chat())
+    assert load(home).exchanges == 3
+    assert forgotten == [set()] * 3
+
+
+def test_a_round_that_fails_is_told_and_tried_again(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk is said in the status, in a line, for as long as it is one; then everything is loaded."""
+    spooled(home, chat())
+    said = 'IO Error: Async write failed: {"exception_type":"IO","exception_message":"No space left on device"}\nmore'
+    told: list[str | None] = []
+    write, tell = bodies.write, ingest.Ingest.tell
+
+    def full(*_: Any) -> None:
+        monkeypatch.setattr(bodies, "write", write)
+        raise duckdb.IOException(said)
+
+    def telling(self: ingest.Ingest) -> None:
+        tell(self)
+        told.append(msgspec.json.decode(home.status.read_bytes(), type=ingest.Status).last_error)
+
+    monkeypatch.setattr(bodies, "write", full)
+    monkeypatch.setattr(ingest.Ingest, "tell", telling)
+    status = ingest.run(home, once=False, ended=lambda: not spool.segments(home.spool))
+    assert (status.exchanges, status.last_error) == (1, None)
+    assert "No space left on device" in told
+    assert told[-1] is None
+    assert spool.segments(home.spool) == []
+
+    spooled(home, chat())
+    monkeypatch.setattr(bodies, "write", full)
+    with pytest.raises(HomeError, match="cannot load: No space left on device"):
+        load(home)
+    assert load(home).exchanges == 1
+
+
+def test_a_database_that_could_not_be_made(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A database appears whole: what a full disk lets nobody finish is not left in its place."""
+    spooled(home, chat())
+    to_disk = files.to_disk
+
+    def full(path: Path) -> None:
+        if path.name == home.database.name:
+            assert not home.database.exists()
+            raise OSError(28, "No space left on device")
+        to_disk(path)
+
+    monkeypatch.setattr(files, "to_disk", full)
+    with pytest.raises(HomeError, match=r"cannot make the database .*No space left"):
+        load(home)
+    assert not home.database.exists()
+    assert list(home.scratch.iterdir()) == []
+    monkeypatch.undo()
+    assert load(home).exchanges == 1
 
 
 def test_damage_is_quarantined_and_the_rest_loaded(home: Home) -> None:
@@ -298,7 +370,7 @@ def test_exchanges_of_one_round_are_all_or_nothing(home: Home, monkeypatch: pyte
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(bodies, "add", broken)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(HomeError, match="No space"):
         load(home)
     monkeypatch.undo()
     assert list(home.bodies.iterdir()) == []

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from tests.support.encrypting import encrypt
 from tests.support.exchanges import captured
+from tests.support.synced import Synced
 from tracecli import keys, spool
 from tracecli.config import Home
 from tracecli.exchange import Captured
@@ -181,6 +182,38 @@ def test_a_failing_disk_is_counted_and_recovered_from(
     assert list(spool.read(home, segment)) == [first, second]
     assert (writer.written, writer.lost) == (2, 1)
     assert "No space left" in str(writer.last_error)
+
+
+@pytest.mark.parametrize("seal_bytes", [1 << 20, 600], ids=["growing", "sealed"])
+def test_what_was_brought_to_the_disk_outlives_a_power_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seal_bytes: int
+) -> None:
+    """After a tick, all that was appended before is there, with its name; what comes later is there after the next."""
+    disk = Synced(monkeypatch)
+    writer = SpoolWriter(tmp_path, seal_bytes=seal_bytes, seal_after_s=3600)
+    first, second = captured(b"x" * 600), captured(b"y" * 600)
+    for one, there in ((first, [first]), (second, [first, second])):
+        assert writer.append(one)
+        writer.tick()
+        assert _outliving(tmp_path, disk) == there
+    assert writer.append(captured())
+    assert _outliving(tmp_path, disk) == [first, second]
+    writer.close()
+    assert len(_outliving(tmp_path, disk)) == 3
+
+
+def test_what_a_killed_writer_left_outlives_a_later_power_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next writer brings to the disk what the one before had no time for."""
+    disk = Synced(monkeypatch)
+    killed, one = SpoolWriter(tmp_path), captured()
+    assert killed.append(one)
+    assert _outliving(tmp_path, disk) == []
+    SpoolWriter(tmp_path).tick()
+    assert _outliving(tmp_path, disk) == [one]
+
+
+def _outliving(folder: Path, disk: Synced) -> list[Captured | Damage]:
+    return [one for path in spool.segments(folder) for one in spool.frames(Home(folder), path.stem, disk.content(path))]
 
 
 def test_a_missing_folder_is_counted(tmp_path: Path) -> None:

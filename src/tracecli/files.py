@@ -35,6 +35,30 @@ def write_whole(path: Path, content: bytes) -> None:
         raise
 
 
+def write_status(path: Path, content: bytes) -> None:
+    """Write or replace a small file that only tells how things are. Raises OSError if it cannot be written.
+
+    It tells that a disk is full, too: where there is no room for a draft, it is written over in place.
+    """
+    try:
+        write_whole(path, content)
+    except OSError:
+        file = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.pwrite(file, content.ljust(os.fstat(file).st_size), 0)
+        finally:
+            os.close(file)
+
+
+def to_disk(path: Path) -> None:
+    """Bring a file, or the names that a folder holds, to the disk. Raises OSError."""
+    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
+
+
 @contextlib.contextmanager
 def drafted(path: Path) -> Iterator[Path]:
     """A private, empty file beside `path`, that takes its place at the end. Raises OSError."""

@@ -42,9 +42,10 @@ class Watch:
         if (signature := _signature(self._home)) == self._signature:
             return []
         now = dt.datetime.now(dt.UTC)
-        new = [row for row in _ended(self._home, self._looked) if row.id not in self._seen]
+        since = min(self._looked, now)  # the clock may have been set back
+        new = [row for row in _ended(self._home, since) if row.id not in self._seen]
         found = sorted(_fitting(self._home, self._query, self._zone, new), key=_end) if new else []
-        kept = {name: end for name, end in self._seen.items() if end >= self._looked - _LATE}
+        kept = {name: end for name, end in self._seen.items() if end >= since - _LATE}
         self._seen = kept | {row.id: _end(row) for row in new}
         self._signature, self._looked = signature, now
         return found

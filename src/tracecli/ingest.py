@@ -41,6 +41,8 @@ log = logging.getLogger(__name__)
 ROUND_BYTES = 32 << 20
 ROUND_EXCHANGES = 4000
 _POLL_S = 0.25
+# Waits between rounds that fail grow to this: a disk that was full is seen to have room again soon.
+_MAX_WAIT_S = 5.0
 # After the proxy has gone, its last segment is free within moments; those of other proxies stay open.
 _LAST_WAIT_S = 2.0
 _MERGE_EVERY_S = 30.0
@@ -54,6 +56,7 @@ class Status(msgspec.Struct):
     segments: int = 0
     quarantined: int = 0
     last_error: str | None = None
+    """Why the last round failed; None: it did not."""
     last_round_at: float | None = None
     """Unix time."""
 
@@ -156,6 +159,7 @@ class Ingest:
         written = bodies.write(self.home, work.captured, work.said, self._known)
         work.captured.clear()
         work.said.clear()
+        files.to_disk(self.home.spool)  # a segment whose name is forgotten now must not come back after a power cut
         try:
             self.status.exchanges += exchanges.append(
                 self.home,
@@ -177,10 +181,21 @@ class Ingest:
         self.status.segments += len(work.segments)
         self.status.last_round_at = time.time()
 
+    def failed(self, why: str) -> None:
+        """A round failed."""
+        self.status.last_error = why
+        self.tell()
+
+    def worked(self) -> None:
+        """A round did not fail."""
+        if self.status.last_error is not None:
+            self.status.last_error = None
+            self.tell()
+
     def tell(self) -> None:
         """Write the status down."""
         with contextlib.suppress(OSError):
-            files.write_whole(self.home.status, msgspec.json.encode(self.status))
+            files.write_status(self.home.status, msgspec.json.encode(self.status))
 
 
 class Chore(Protocol):
@@ -202,8 +217,8 @@ def run(
 
     `policies` is the folder whose prices apply (None: as `config.policy_folder` finds it).
     Raises HomeError if the home cannot be used, NewerDatabase if a newer tracecli made the database, StoreBusy with
-    `once` if another process ingests already. Other failures are logged and tried again: the spool keeps what was not
-    loaded.
+    `once` if another process ingests already. Other failures, as of a full disk, are logged, told in the status and
+    tried again, with `once` raised as HomeError: the spool keeps what was not loaded.
     """
     home.prepare()
     with alone(home, (lambda: True) if once else ended) as locked:
@@ -228,15 +243,19 @@ def run(
                     if chore.step(dt.datetime.now(dt.UTC)):
                         ingest.something_is_gone()
                 wait = _POLL_S
+                ingest.worked()
             except NewerDatabase:
                 raise
-            except (TracecliError, OSError) as error:
-                if once:
+            except (TracecliError, OSError, connection.DatabaseError) as error:
+                why = connection.reason(error)
+                if once and isinstance(error, TracecliError):
                     raise
-                ingest.status.last_error = str(error)
-                log.warning("a round failed and is tried again in %.1f s: %s", wait, error)
+                if once:
+                    raise HomeError(f"cannot load: {why}", "Nothing is lost; see to it and try again.") from error
+                ingest.failed(why)
+                log.warning("a round failed and is tried again in %.1f s: %s", wait, why)
                 dealt_with = 0
-                wait = min(wait * 2, 30.0)
+                wait = min(wait * 2, _MAX_WAIT_S)
             if dealt_with:
                 ingest.tell()
                 continue

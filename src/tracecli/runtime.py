@@ -40,6 +40,7 @@ log = logging.getLogger(__name__)
 _TICK_S = 0.25
 _MAX_BACKOFF_S = 30.0
 _TELL_AGAIN_S = 1.0
+_REPORT_AGAIN_S = 10.0
 
 
 class Runtime:
@@ -79,11 +80,12 @@ class Runtime:
         self._ingest = IngestProcess(home, policies) if ingest else None
         self._ready_file = home.root / f"proxy-{os.getpid()}.json"
         self._authority: Path | None = None
+        self._unsynced: Path | None = None
         self._keys_told = ""
         self._lost = self._dropped = self._dropped_told = 0
         self._about: dict[str, Any] = {}
         self._told: dict[str, Any] = {}
-        self._tell_again = 0.0
+        self._tell_again = self._report_again = 0.0
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._keep_going, name="tracecli", daemon=True)
 
@@ -134,9 +136,9 @@ class Runtime:
             "data_keys": [key.id.hex() if (ring := self.spool.ring) and (key := ring.newest) else None],
         }
         if about != self._told:
-            self._told = about | {"recorded": dict(self.recorder.recorded)}
             with contextlib.suppress(OSError):
-                files.write_whole(self._ready_file, json.dumps(about).encode())
+                files.write_status(self._ready_file, json.dumps(about).encode())
+                self._told = about | {"recorded": dict(self.recorder.recorded)}
 
     def stop(self) -> None:
         """Seal the spool. Ingest takes what is left, and ends after this process."""
@@ -145,6 +147,7 @@ class Runtime:
             self._thread.join(timeout=5)
         self._beside.stop()
         self.spool.close()
+        self._report_losses()
         if self.recorder.cache is not None:
             self.recorder.cache.entries.close()
         if self._ingest:
@@ -185,6 +188,7 @@ class Runtime:
                 self._keep_cache,
                 self._watch_ingest,
                 self._bundle,
+                self._bring_authority_to_disk,
                 self._tell,
             ):
                 try:
@@ -197,7 +201,11 @@ class Runtime:
             self._ingest.watch(time.monotonic())
 
     def _report_losses(self) -> None:
+        now = time.monotonic()
+        if now < self._report_again and not self._stopping.is_set():
+            return
         if self.spool.lost > self._lost:
+            self._report_again = now + _REPORT_AGAIN_S
             log.warning(
                 "tracecli: %d exchanges could not be recorded so far (%s); traffic goes on",
                 self.spool.lost,
@@ -205,6 +213,7 @@ class Runtime:
             )
             self._lost = self.spool.lost
         if self._dropped > self._dropped_told:
+            self._report_again = now + _REPORT_AGAIN_S
             log.warning(
                 "tracecli: %d exchanges were recorded without their content so far: more than %d bytes wait in %s",
                 self._dropped,
@@ -264,6 +273,15 @@ class Runtime:
         authority, self._authority = self._authority, None
         with contextlib.suppress(OSError):
             files.write_whole(self.home.ca_bundle, roots.joined([roots.system(), authority]))
+        self._unsynced = authority
+
+    def _bring_authority_to_disk(self) -> None:
+        """mitmproxy leaves its files to the system: after a power cut it would not start with half of one."""
+        if self._unsynced is None:
+            return
+        folder, self._unsynced = self._unsynced.parent, None
+        for path in (*folder.glob("mitmproxy-*"), folder, folder.parent):
+            files.to_disk(path)
 
 
 class _Beside:

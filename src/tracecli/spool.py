@@ -34,7 +34,7 @@ from pathlib import Path
 
 import msgspec
 
-from tracecli import keys
+from tracecli import files, keys
 from tracecli.config import PRIVATE_FILE, Home
 from tracecli.encryption import OVERHEAD, Keyring
 from tracecli.exchange import RECORD_VERSION, Captured, Exchange, new_id
@@ -104,6 +104,7 @@ class SpoolWriter:
         self.failing = False
         """The last write failed, and none would succeed as far as is known."""
         self._lock = threading.Lock()
+        self._left_over = True
         self._segment: _Segment | None = None
         self._full: list[_Segment] = []
 
@@ -138,6 +139,9 @@ class SpoolWriter:
 
     def tick(self) -> None:
         """Bring what was written to the disk, and seal segments that are due. Call it a few times a second."""
+        if self._left_over:
+            self._left_over = False
+            _bring_to_disk(self.folder)
         if self.failing:
             self.failing = not self._could_write()
         self._measure()
@@ -149,7 +153,7 @@ class SpoolWriter:
             due, self._full = self._full, []
         if segment is not None:
             with contextlib.suppress(OSError, ValueError):  # sealed meanwhile: its sealing synchronises it
-                os.fdatasync(segment.file)
+                segment.to_disk()
         for full in due:
             self._seal(full)
 
@@ -202,6 +206,15 @@ class SpoolWriter:
             self.last_error = f"{type(error).__name__}: {error}"
 
 
+def _bring_to_disk(folder: Path) -> None:
+    """What killed writers left: else a power cut that comes a while later would take the last they wrote."""
+    with contextlib.suppress(OSError):
+        for path in segments(folder):
+            with contextlib.suppress(FileNotFoundError):  # ingested this moment
+                files.to_disk(path)
+        files.to_disk(folder)
+
+
 class _Segment:
     """An open segment file, locked for as long as it is open."""
 
@@ -212,6 +225,9 @@ class _Segment:
         self.born = time.monotonic()
         self.size = 0
         self.broken = False
+        self._folder = folder
+        self._named = False
+        """Its name is on the disk: without one, its bytes would be lost in a power cut."""
         draft = folder / f".{name}"
         self.file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, PRIVATE_FILE)
         try:
@@ -251,9 +267,15 @@ class _Segment:
         except OSError:
             self.broken = True
 
+    def to_disk(self) -> None:
+        os.fdatasync(self.file)
+        if not self._named:
+            files.to_disk(self._folder)
+            self._named = True
+
     def seal(self) -> None:
         try:
-            os.fdatasync(self.file)
+            self.to_disk()
         finally:
             os.close(self.file)
 

@@ -16,6 +16,7 @@ from tests.support.exchanges import captured
 from tests.support.upkeep import JSON, chat, load, new_home, queried, spooled, stored
 from tracecli import browse
 from tracecli.config import Home
+from tracecli.errors import HomeError
 from tracecli.exchange import Captured, new_id
 from tracecli.store import bodies, connection, exchanges, parquet, part_files, pools
 from tracecli.store.said_files import Known
@@ -198,7 +199,7 @@ def test_a_round_that_fails_leaves_no_parts(home: Home, monkeypatch: pytest.Monk
         bodies.write(home, ones, {}, Known())
     assert on_disk(home) == 0
     spooled(home, *ones)
-    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space"):
+    with monkeypatch.context() as patch, pytest.raises(HomeError, match="No space"):
         patch.setattr(part_files, "add", lambda *_: full(home, home.bodies))
         load(home)
     assert on_disk(home) == 0

@@ -13,7 +13,12 @@ from dataclasses import dataclass, field
 from tests.support.proxies import Proxy
 
 _THREADS = 4
-BODY = json.dumps({"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "under load"}]}).encode()
+
+
+def body_of(user: str) -> bytes:
+    """What a user asks."""
+    question = {"role": "user", "content": f"{user} under load"}
+    return json.dumps({"model": "gpt-4o-mini", "messages": [question]}).encode()
 
 
 @dataclass
@@ -22,6 +27,8 @@ class Load:
 
     prefix: str
     ended: dict[str, float] = field(default_factory=dict)
+    answers: dict[str, bytes] = field(default_factory=dict)
+    """The bodies of those."""
     failures: int = 0
     stopping: threading.Event = field(default_factory=threading.Event)
 
@@ -58,11 +65,11 @@ def _send(proxy: Proxy, current: Load, thread: int, gap_s: float) -> None:
             user = f"{current.prefix}-{thread}-{number}"
             headers = {"Content-Type": "application/json", "X-Tracecli-User": user}
             try:
-                connection.request("POST", "/v1/chat/completions", BODY, headers)
+                connection.request("POST", "/v1/chat/completions", body_of(user), headers)
                 answer = connection.getresponse()
-                answer.read()
+                body = answer.read()
                 if answer.status == 200:
-                    current.ended[user] = time.monotonic()
+                    current.ended[user], current.answers[user] = time.monotonic(), body
                 else:
                     current.failures += 1
             except (OSError, http.client.HTTPException):

@@ -162,8 +162,10 @@ def start_proxy(
     hosts: Sequence[str] = (),
     options: Mapping[str, str] | None = None,
     mitm_args: Sequence[str] = (),
+    variables: Mapping[str, str] | None = None,
 ) -> Proxy:
-    """Start a proxy and wait until it listens; `options` are mitmproxy's and the addon's.
+    """Start a proxy and wait until it listens; `options` are mitmproxy's and the addon's, `variables` are
+    for its environment.
 
     `localhost` leads to the stand-in's plain port, `api.groq.com` to one where nobody listens, all else to its port.
     """
@@ -181,7 +183,7 @@ def start_proxy(
         command += [argument for host in hosts for argument in ("--host", host)]
         command += ["--"]
     where = json.dumps({"": standin.port, "api.groq.com": standin.refusing, "localhost": standin.plain_port})
-    process, about = launch(place, [*command, *passed], STANDIN_PORTS=where)
+    process, about = launch(place, [*command, *passed], STANDIN_PORTS=where, **(variables or {}))
     return Proxy(place.folder, standin, process, about)
 
 

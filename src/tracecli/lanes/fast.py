@@ -319,16 +319,17 @@ class FastLayer(layer.Layer):
         yield from self._send(exchange.head + body)
 
     def _answer(self, exchange: _Exchange, answer: Answer) -> Commands:
-        """Give an answer of ours. The record comes after it."""
+        """Give an answer of ours. It is recorded before the client sees its end."""
         capture, headers = exchange.capture, answer.headers
         if capture is not None:
             headers = [*headers, *capture.response_head(answer.status, headers, time.monotonic())]
         if self._lane.leaving:
             headers, exchange.last = [*headers, ("Connection", "close")], True
-        yield commands.SendData(self.context.client, head_of(answer.status, headers) + answer.body)
         if capture is not None:
-            capture.response_data(answer.body, time.monotonic())
-            capture.complete(time.monotonic())
+            now = time.monotonic()
+            capture.response_data(answer.body, now)
+            capture.complete(now)
+        yield commands.SendData(self.context.client, head_of(answer.status, headers) + answer.body)
         yield from self._finish(exchange)
 
     # Upstream
@@ -430,10 +431,16 @@ class FastLayer(layer.Layer):
             added = capture.response_head(status.status, status.headers, now) if capture is not None else []
             out = status.with_headers(added)
         content, wire, rest = exchange.answer.feed(data)
-        if out or wire:
-            yield commands.SendData(client, out + wire if out else wire)
+        send = [commands.SendData(client, out + wire if out else wire)] if out or wire else []
+        ends = exchange.answer.complete and exchange.body.complete
+        if not ends:
+            yield from send
         if content and capture is not None:
             capture.response_data(content, now)
+        if ends:
+            if capture is not None:  # recorded first: what a client saw the end of is there, also if we are killed now
+                capture.complete(now)
+            yield from send
         if exchange.answer.broken:
             yield from self._fail(f"HTTP/1 protocol error: {exchange.answer.broken}")
         elif exchange.answer.complete:
@@ -443,7 +450,7 @@ class FastLayer(layer.Layer):
                 yield from self._drop_upstream()
 
     def _answered(self, exchange: _Exchange) -> Commands:
-        """The answer has passed whole. The record comes after it."""
+        """The answer has passed whole."""
         exchange.answered = True
         if exchange.status is not None and exchange.status.last:
             yield from self._drop_upstream()

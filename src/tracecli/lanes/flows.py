@@ -295,7 +295,7 @@ class FlowsLane:
         for name, value in added:
             response.headers.add(name, value)
         self._say_if_last(flow, response)
-        response.stream = _tee(lambda data: capture.response_data(data, time.monotonic()))
+        response.stream = _tee(_Answer(flow, capture).piece)
         if (
             response.http_version.startswith(("HTTP/2", "HTTP/3"))
             and flow.request.http_version.startswith("HTTP/1")
@@ -314,8 +314,7 @@ class FlowsLane:
             now = time.monotonic()
             if flow.response and flow.response.raw_content:  # a body that mitmproxy did not stream, as an empty one
                 capture.response_data(flow.response.raw_content, now)
-            # The end of the answer goes out first; writing the record takes time that the client need not wait.
-            asyncio.get_running_loop().call_soon(capture.complete, now)
+            capture.complete(now)
 
     def error(self, flow: http.HTTPFlow) -> None:
         """The client left, or upstream broke."""
@@ -381,12 +380,31 @@ def _tee(see: Callable[[bytes], None]) -> Callable[[bytes], bytes]:
     return tee
 
 
+class _Answer:
+    """An answer that passes. Its last piece is recorded before the client sees it: what has a length ends with that."""
+
+    def __init__(self, flow: http.HTTPFlow, capture: Capture) -> None:
+        self._request = flow.request
+        self._capture = capture
+        length = flow.response.headers.get("content-length", "") if flow.response else ""
+        self._left = int(length) if length.isascii() and length.isdigit() else None
+
+    def piece(self, data: bytes) -> None:
+        now = time.monotonic()
+        self._capture.response_data(data, now)
+        if self._left is not None:
+            self._left -= len(data)
+            if self._left == 0 and self._request.timestamp_end:
+                self._capture.complete(now)
+
+
 def _tell_connected(flow: http.HTTPFlow, capture: Capture) -> None:
     """When the connection to the provider was ready, if it was opened for this request."""
     server = flow.server_conn
     ready = server.timestamp_tls_setup if server.tls else server.timestamp_tcp_setup
     if ready is not None and (server.timestamp_start or 0) >= flow.request.timestamp_start:
-        capture.connected(time.monotonic() - (time.time() - ready))
+        # From mitmproxy's wall clock to ours, which cannot be set.
+        capture.connected(time.monotonic() - max(0.0, time.time() - ready))
 
 
 def _head(flow: http.HTTPFlow, ticket: Ticket | None) -> RequestHead:

@@ -256,9 +256,9 @@ class _Supervisor:
             "workers": [worker.process.pid for worker in ready],
         }
         if about != self._told:
-            self._told = about
             with contextlib.suppress(OSError):
-                files.write_whole(self._ready_file, json.dumps(about).encode())
+                files.write_status(self._ready_file, json.dumps(about).encode())
+                self._told = about
 
     def _clean_up(self) -> None:
         for worker in self._workers:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import os
 import random
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import duckdb
+import msgspec
 
-from tracecli import __version__
-from tracecli.config import Home
+from tracecli import __version__, files
+from tracecli.config import PRIVATE_FILE, PRIVATE_FOLDER, Home
 from tracecli.errors import HomeError, NewerDatabase, StoreBusy
-from tracecli.store.engine import DATABASE, Held, engine, quoted, without_pandas
+from tracecli.store.engine import DATABASE, Engine, Held, engine, quoted, spill_folder, without_pandas
 
 MIGRATIONS = tuple(
     Path(__file__).with_name(f"{name}.sql")
@@ -31,6 +34,9 @@ MIGRATIONS = tuple(
     )
 )
 """Numbered and append-only: each is applied once, in a transaction with the row that records it."""
+
+DatabaseError = duckdb.Error
+"""What DuckDB raises when it cannot do something, as to write on a full disk."""
 
 READ_PATIENCE_S = 20.0
 WRITE_PATIENCE_S = 60.0
@@ -97,9 +103,37 @@ def attach(connection: duckdb.DuckDBPyConnection, home: Home) -> None:
 @contextlib.contextmanager
 def _database(home: Home, write: bool) -> Iterator[duckdb.DuckDBPyConnection]:
     """A connection with the database, which was waited for."""
+    if write and not home.database.exists():
+        _create(home)
     patience = WRITE_PATIENCE_S if write else READ_PATIENCE_S
     with contextlib.ExitStack() as stack:
         yield _waited(home, patience, lambda: stack.enter_context(engine(home).database(write=write)))
+
+
+def _create(home: Home) -> None:
+    """Make the database elsewhere and give it its name once it is whole and on the disk.
+
+    What a full disk or a power cut leaves of one that is being made cannot be opened, and would have to be moved away.
+    """
+    draft = Home(spill_folder(home))
+    try:
+        home.scratch.mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
+        draft.root.mkdir(mode=PRIVATE_FOLDER)
+        with contextlib.closing(Engine(draft)) as own, own.database(write=True) as connection:
+            for number, script in enumerate(MIGRATIONS, 1):
+                _apply(connection, number, script)
+        draft.database.chmod(PRIVATE_FILE)
+        files.to_disk(draft.database)
+        with contextlib.suppress(FileExistsError):  # another process was first
+            os.link(draft.database, home.database)
+        files.to_disk(home.root)
+    except (duckdb.Error, OSError) as error:
+        raise HomeError(
+            f"cannot make the database {home.database}: {reason(error)}",
+            "See that there is room for it, and that the home is yours to write.",
+        ) from error
+    finally:
+        shutil.rmtree(draft.root, ignore_errors=True)
 
 
 def _waited[T](home: Home, patience: float, open_it: Callable[[], T]) -> T:
@@ -158,6 +192,18 @@ def _apply(connection: duckdb.DuckDBPyConnection, number: int, script: Path) -> 
         connection.execute(
             "INSERT INTO schema_version VALUES (?, ?, ?)", [number, dt.datetime.now(dt.UTC), __version__]
         )
+
+
+def reason(error: Exception) -> str:
+    """What went wrong, in a line: without the JSON that DuckDB puts around some messages."""
+    line = str(error).partition("\n")[0]
+    begin = line.find('{"exception_type"')
+    if begin < 0:
+        return line
+    try:
+        return str(msgspec.json.decode(line[begin:])["exception_message"])
+    except (msgspec.DecodeError, KeyError):
+        return line
 
 
 @contextlib.contextmanager
