@@ -18,10 +18,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tracecli import __version__, files, home_key, keys, roots, spool
+from tracecli import __version__, access, files, home_key, keys, roots, spool
 from tracecli.cache.asking import ResponseCache
 from tracecli.cache.entries import Entries
 from tracecli.capture import Recorder
@@ -78,6 +79,7 @@ class Runtime:
         self._limit_spool()
         self._ingest = IngestProcess(home, policies) if ingest else None
         self._ready_file = home.root / f"proxy-{os.getpid()}.json"
+        self._for_readers = partial(access.share, home, "metadata")
         self._authority: Path | None = None
         self._keys_told = ""
         self._lost = self._dropped = self._dropped_told = 0
@@ -136,7 +138,7 @@ class Runtime:
         if about != self._told:
             self._told = about | {"recorded": dict(self.recorder.recorded)}
             with contextlib.suppress(OSError):
-                files.write_whole(self._ready_file, json.dumps(about).encode())
+                files.write_whole(self._ready_file, json.dumps(about).encode(), self._for_readers)
 
     def stop(self) -> None:
         """Seal the spool. Ingest takes what is left, and ends after this process."""
@@ -263,7 +265,7 @@ class Runtime:
             return
         authority, self._authority = self._authority, None
         with contextlib.suppress(OSError):
-            files.write_whole(self.home.ca_bundle, roots.joined([roots.system(), authority]))
+            files.write_whole(self.home.ca_bundle, roots.joined([roots.system(), authority]), self._for_readers)
 
 
 class _Beside:

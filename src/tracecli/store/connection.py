@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import os
 import random
 import time
 from collections.abc import Callable, Iterator
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import duckdb
 
-from tracecli import __version__
+from tracecli import __version__, access
 from tracecli.config import Home
 from tracecli.errors import HomeError, NewerDatabase, StoreBusy
 from tracecli.store.engine import DATABASE, Held, engine, quoted, without_pandas
@@ -44,10 +45,17 @@ def opened(home: Home, *, write: bool = False) -> Iterator[duckdb.DuckDBPyConnec
     Raises FileNotFoundError when there is no database and `write` is false, StoreBusy when the wait was too long,
     NewerDatabase and HomeError as they say.
     """
-    if not write and not home.database.exists():
+    if write:
+        home.refuse_changes()
+    else:
+        access.enter(home)
+    new = not home.database.exists()
+    if new and not write:
         raise FileNotFoundError(home.database)
     with contextlib.ExitStack() as stack:
         connection = stack.enter_context(_database(home, write))
+        if new:
+            access.share(home, "metadata", home.database)
         have = _checked_version(connection, home)
         if write:
             for number, script in enumerate(MIGRATIONS[have:], have + 1):
@@ -113,6 +121,8 @@ def _waited[T](home: Home, patience: float, open_it: Callable[[], T]) -> T:
             # Another database took the name (`expiry`) while this one was opened, and its log was taken for this one's.
             replaced = _identity(home) != before
             if not isinstance(error, Held) and not _is_locked(message) and not replaced:
+                if home.foreign and "Permission denied" in message:
+                    raise _unreadable(home) from error
                 raise HomeError(
                     f"cannot open the database {home.database}: {message.splitlines()[0]}",
                     "If it is damaged, move it away; what is still in the spool is loaded into a new one.",
@@ -123,6 +133,16 @@ def _waited[T](home: Home, patience: float, open_it: Callable[[], T]) -> T:
                     "Close the program that has it open (a DuckDB shell, for instance) and try again.",
                 ) from error
         time.sleep(random.uniform(0.002, 0.02))  # noqa: S311 - spreads the waiting, no secret
+
+
+def _unreadable(home: Home) -> HomeError:
+    """Why a reader may not open the database."""
+    if os.access(home.database, os.R_OK) and home.database_log.exists():
+        return HomeError(
+            f"a process was killed while it wrote to {home.database}",
+            "Try again when its owner has loaded it: `tracecli ingest --once`.",
+        )
+    return access.refused(home, home.database)
 
 
 def _identity(home: Home) -> tuple[int, int] | None:
