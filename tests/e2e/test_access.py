@@ -31,14 +31,19 @@ from tracecli.exchange import new_id
 from tracecli.spool import SpoolWriter
 from tracecli.store import bodies, expiry
 
-pytestmark = pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
-
 CHAT = "https://api.openai.com/v1/chat/completions"
 RECORDS, CONTENT = 60_001, 60_002
 CLERK = Person(54_321, (RECORDS,))
 REVIEWER = Person(54_322, (RECORDS, CONTENT))
 STRANGER = Person(54_323, (0, CONTENT))  # in the owner's own group, and not in that of records
 SPLIT = ("access", "set", "--metadata-group", str(RECORDS), "--content-group", str(CONTENT))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def other_users() -> None:
+    """There are no such tests where nobody can be another user."""
+    if (reason := why_not()) is not None:
+        pytest.skip(reason)
 
 
 @pytest.fixture
