@@ -66,6 +66,8 @@ COMMANDS = (
     ("user", "add"),
     ("encryption", "on"),
     ("encryption", "rotate"),
+    ("access",),
+    ("access", "set"),
     ("cache", "stats"),
     ("cache", "simulate"),
     ("cache", "explain"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from tests.support.exchanges import captured
 from tests.support.synced import Synced
 from tests.support.waiting import wait_until
 from tracecli import browse, files, ingest, spool
+from tracecli.cli.doctor import examine
 from tracecli.config import Home
 from tracecli.errors import AmbiguousId, ExchangeNotFound, HomeError, NewerDatabase, StoreBusy
 from tracecli.exchange import Captured, Understanding, Usage, new_id
@@ -56,6 +58,23 @@ def spooled(home: Home, *exchanges_: Captured) -> None:
 
 def load(home: Home) -> ingest.Status:
     return ingest.run(home, once=True, ended=lambda: False)
+
+
+def test_what_is_no_segment_stops_nothing(home: Home) -> None:
+    """A pipe, a link and a folder with the name of a segment are passed over, and what they lead to is not read."""
+    pipe, link, folder = (home.spool / f"{new_id()}.seg" for _ in range(3))
+    os.mkfifo(pipe)
+    link.symlink_to("/etc/passwd")
+    folder.mkdir()
+    spooled(home, chat())
+    assert load(home).exchanges == 1
+    assert sorted(home.spool.iterdir()) == sorted([pipe, link, folder])
+    assert list(home.quarantine.iterdir()) == []
+    assert len(browse.latest(home, 10)) == 1
+    told = [one for one in examine(home, home.root / "policies") if one.check == "spool"]
+    assert [
+        (one.severity, str(path) in one.problem) for one, path in zip(told, sorted([pipe, link, folder]), strict=True)
+    ] == [("warning", True)] * 3
 
 
 def test_reads_the_same_before_and_after_ingest(home: Home) -> None:

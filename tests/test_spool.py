@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -249,3 +250,40 @@ def test_too_much_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     writer.tick()
     assert not writer.crowded
     writer.close()
+
+
+def test_what_only_looks_like_a_segment_is_left_alone(home: Home, tmp_path: Path) -> None:
+    """A link, a pipe, a folder or another user's file is not waited for, opened or followed, and the rest is read."""
+    outside = written(home, tmp_path, captured(b"elsewhere"))
+    folder = tmp_path / "spool"
+    folder.mkdir()
+    segment = written(home, folder, captured(b"mine"))
+    strange = [folder / f"{name}.seg" for name in ("link", "pipe", "folder", "theirs")]
+    strange[0].symlink_to(outside)
+    os.mkfifo(strange[1])
+    strange[2].mkdir()
+    strange[3].write_bytes(outside.read_bytes())
+    if os.geteuid() == 0:
+        os.chown(strange[3], 54_321, -1)
+    else:
+        strange.pop().unlink()
+    assert spool.segments(folder) == [segment]
+    assert spool.strange(folder) == sorted(strange)
+    # As when one takes the place of a segment that was listed:
+    with pytest.raises(OSError, match="symbolic links"):
+        spool.content(strange[0])
+    assert spool.content(strange[1]) == b""
+
+
+@given(st.tuples(*[st.sampled_from([0, 1, 2**31, 2**32 - 1])] * 3))
+def test_sizes_that_a_segment_only_claims(
+    home: Home, tmp_path_factory: pytest.TempPathFactory, lengths: tuple[int, int, int]
+) -> None:
+    """A header that claims parts of gigabytes is damage of a few bytes, and what follows is read."""
+    exchange = captured()
+    segment = written(home, tmp_path_factory.mktemp("spool"), exchange)
+    data = segment.read_bytes()
+    claims = data[:8] + struct.pack("<IIII", *lengths, 0)
+    damage, found = spool.frames(home, segment.stem, claims + data)
+    assert isinstance(damage, Damage)
+    assert (damage.length, found) == (len(claims), exchange)

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 
-from tracecli import config, flag_files, ledger, price_file, spool
+from tracecli import access, config, flag_files, ledger, price_file, spool
 from tracecli.config import Home
 from tracecli.errors import AmbiguousId, ExchangeNotFound, HomeError
 from tracecli.exchange import Body, Captured, Headers, Message, Opened, Row
@@ -115,7 +115,13 @@ def find(home: Home, reference: str) -> tuple[Recorded, Captured]:
 
 
 def spooled(home: Home) -> Iterator[Captured]:
-    """What is in the spool, some of it perhaps stored too; read it before the store. Raises HomeError."""
+    """What is in the spool, some of it perhaps stored too; read it before the store. Raises HomeError.
+
+    It is not redacted there, so it is the owner's alone: who else may read sees it when it is stored.
+    """
+    if home.foreign:
+        access.enter(home)
+        return
     try:
         for segment in spool.segments(home.spool):
             try:

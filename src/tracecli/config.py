@@ -14,11 +14,12 @@
 from __future__ import annotations
 
 import os
+import pwd
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-from tracecli.errors import HomeError
+from tracecli.errors import HomeError, NotYours
 
 PRIVATE_FOLDER = 0o700
 PRIVATE_FILE = 0o600
@@ -68,6 +69,11 @@ class Home:
     def database(self) -> Path:
         """The DuckDB file of usage records. Never open it with anything but DuckDB: closing drops DuckDB's lock."""
         return self.root / "traces.duckdb"
+
+    @property
+    def database_log(self) -> Path:
+        """What a killed process wrote to the database and did not bring into its file; seldom there."""
+        return self.root / "traces.duckdb.wal"
 
     @property
     def secret(self) -> Path:
@@ -120,6 +126,11 @@ class Home:
         return self.root / "ledger.jsonl"
 
     @property
+    def access(self) -> Path:
+        """Which groups beside the owner may read."""
+        return self.root / "access.json"
+
+    @property
     def mitmproxy(self) -> Path:
         """The certificate authority and settings of `tracecli proxy`."""
         return self.root / "mitmproxy"
@@ -129,16 +140,39 @@ class Home:
         """The system's roots and our certificate authority in one file, for clients that take one."""
         return self.root / "ca-bundle.pem"
 
-    def prepare(self) -> None:
-        """Make the folders, private to their owner.
+    @property
+    def owner(self) -> str:
+        """Whose it is, as the system calls him. Raises OSError."""
+        return user_name(self.root.stat().st_uid)
 
-        Raises HomeError if that cannot be done.
+    @property
+    def foreign(self) -> bool:
+        """Whether it is somebody else's, and this process may write nothing there."""
+        try:
+            owner = self.root.stat().st_uid
+        except OSError:
+            return False
+        return owner != os.geteuid() and not os.access(self.root, os.W_OK)
+
+    def refuse_changes(self) -> None:
+        """Raise NotYours if this process may write nothing there because it is somebody else's."""
+        if self.foreign:
+            raise NotYours(
+                f"{self.root} belongs to {self.owner}, and nobody else changes it", "Ask its owner to do it."
+            )
+
+    def prepare(self) -> None:
+        """Make the folders, private to their owner and those whom he lets read.
+
+        Raises NotYours if it is somebody else's, HomeError if it cannot be done.
         """
+        self.refuse_changes()
+        shared = 0o050 if self.access.exists() else 0
         try:
             for folder in (self.root, self.spool, self.bodies, self.parts, self.said, self.quarantine, self.scratch):
                 folder.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
-                if folder.stat().st_mode & 0o077:
-                    folder.chmod(PRIVATE_FOLDER)
+                if (mode := folder.stat().st_mode & 0o777) & 0o077 & ~shared:
+                    folder.chmod(PRIVATE_FOLDER | mode & shared)
                 if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
                     raise PermissionError(13, "Permission denied", str(folder))
         except OSError as error:
@@ -146,6 +180,14 @@ class Home:
                 f"cannot use the home folder {self.root}: {error.strerror} ({error.filename})",
                 "Make it writable, or name another with TRACECLI_HOME.",
             ) from error
+
+
+def user_name(uid: int) -> str:
+    """The name of a user of the system, or his number where he has none."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"user {uid}"
 
 
 def home(folder: str | Path | None = None, of: Path | None = None) -> Home:

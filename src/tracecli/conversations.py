@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
 
-from tracecli import browse, finding, walking
+from tracecli import access, browse, finding, walking
 from tracecli.config import Home
 from tracecli.errors import ExchangeNotFound
 from tracecli.exchange import Captured, Message, Row
@@ -31,10 +31,13 @@ _LONGEST = 10_000
 def sessions(
     home: Home, query: Query, now: dt.datetime, zone: dt.tzinfo | None, limit: int, *, infer: bool = True
 ) -> list[Session]:
-    """The sessions of what fits a query, the one that went on last first; raises as `finding.rows` does."""
+    """The sessions of what fits a query, the one that went on last first; raises as `finding.rows` does.
+
+    Those without an id of the client's are found for who may read what was said.
+    """
     with finding.selected(home, query, now, zone) as (found, condition):
         told = named(found, condition, limit)
-    if infer:
+    if infer and access.sees_content(home):
         without = syntax.all_of([query, syntax.parse("session:none traced:yes")])
         rows = finding.rows(home, without, now, zone, limit=LOOKED_AT)
         told += [_of_rows(chain) for chain in _chains(home, rows) if len(chain) > 1]

@@ -9,6 +9,7 @@
     ├── HomeError          5  the home folder, the spool or the database cannot be used
     │   ├── StoreBusy      5  another process held the database for too long
     │   ├── NewerDatabase  5  a newer tracecli made the database
+    │   ├── NotYours       5  the home is another's, and what was asked for is not for you
     │   ├── NoKey          5  what was recorded is encrypted, and its key is not to be had
     │   └── BackupError    5  a backup cannot be written, or not be restored
     ├── StoreError         5  the system's store of authorities cannot be changed
@@ -81,6 +82,10 @@ class NewerDatabase(HomeError):
 
 class NoKey(HomeError):
     """What was recorded is encrypted, and its key is not to be had, or is another one."""
+
+
+class NotYours(HomeError):
+    """The home is somebody else's, and what was asked for is not for everybody who may read it."""
 
 
 class BackupError(HomeError):

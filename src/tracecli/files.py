@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tracecli.config import PRIVATE_FILE
+
+type Shared = Callable[[int], None]
+"""Opens a new file, of which it gets the descriptor, to more than its owner, before it has its name."""
 
 
 def write_new(path: Path, content: bytes) -> None:
@@ -22,12 +25,12 @@ def write_new(path: Path, content: bytes) -> None:
         draft.unlink()
 
 
-def write_whole(path: Path, content: bytes) -> None:
+def write_whole(path: Path, content: bytes, shared: Shared | None = None) -> None:
     """Write or replace a file: readers see the old content or the new one.
 
     Raises OSError if it cannot be written; the old content stays then.
     """
-    draft = _draft(path, content)
+    draft = _draft(path, content, shared)
     try:
         draft.replace(path)
     except OSError:
@@ -35,13 +38,13 @@ def write_whole(path: Path, content: bytes) -> None:
         raise
 
 
-def write_status(path: Path, content: bytes) -> None:
+def write_status(path: Path, content: bytes, shared: Shared | None = None) -> None:
     """Write or replace a small file that only tells how things are. Raises OSError if it cannot be written.
 
     It tells that a disk is full, too: where there is no room for a draft, it is written over in place.
     """
     try:
-        write_whole(path, content)
+        write_whole(path, content, shared)
     except OSError:
         file = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
         try:
@@ -75,13 +78,15 @@ def _beside(path: Path) -> Path:
     return path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
 
 
-def _draft(path: Path, content: bytes) -> Path:
+def _draft(path: Path, content: bytes, shared: Shared | None = None) -> Path:
     draft = _beside(path)
     file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, PRIVATE_FILE)
     try:
         with os.fdopen(file, "wb") as stream:
             stream.write(content)
             stream.flush()
+            if shared is not None:
+                shared(stream.fileno())
             os.fsync(stream.fileno())
     except BaseException:
         with contextlib.suppress(OSError):

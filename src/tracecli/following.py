@@ -84,7 +84,7 @@ def _signature(home: Home) -> list[tuple[str, int]]:
     """What changes when something is recorded or ingested. The database is never opened for it: see `Home.database`."""
     found = []
     with suppress(FileNotFoundError):  # nothing is recorded yet
-        for path in home.spool.iterdir():
+        for path in () if home.foreign else home.spool.iterdir():  # see `browse.spooled`
             with suppress(FileNotFoundError):  # ingested this moment
                 found.append((path.name, path.stat().st_size))
     with suppress(FileNotFoundError):

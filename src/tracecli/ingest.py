@@ -17,12 +17,13 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 import msgspec
 
-from tracecli import config, files, flag_files, keys, spool
+from tracecli import access, config, files, flag_files, keys, spool
 from tracecli.config import PRIVATE_FILE, Home
 from tracecli.contents import Piece, pieces
 from tracecli.errors import HomeError, NewerDatabase, StoreBusy, TracecliError
@@ -124,7 +125,7 @@ class Ingest:
         self._known.forget()
 
     def _read(self, path: Path, work: _Round) -> None:
-        data = path.read_bytes()
+        data = spool.content(path)
         rules = self.rules.current()
         for number, found in enumerate(spool.frames(self.home, path.stem, data)):
             if isinstance(found, Damage):
@@ -195,7 +196,8 @@ class Ingest:
     def tell(self) -> None:
         """Write the status down."""
         with contextlib.suppress(OSError):
-            files.write_status(self.home.status, msgspec.json.encode(self.status))
+            share = partial(access.share, self.home, "metadata")
+            files.write_status(self.home.status, msgspec.json.encode(self.status), share)
 
 
 class Chore(Protocol):
@@ -232,7 +234,7 @@ def run(
         wait = _POLL_S
         last_chance: float | None = None
         next_merge = time.monotonic() + _MERGE_EVERY_S
-        every_chore = [expiry.Keeper(home, ingest.policies), *chores]
+        every_chore: list[Chore] = [access.Keeper(home), expiry.Keeper(home, ingest.policies), *chores]
         while True:
             over = once or ended()
             try:
@@ -270,6 +272,7 @@ def run(
 @contextlib.contextmanager
 def alone(home: Home, ended: Callable[[], bool]) -> Iterator[bool]:
     """Be the one process that ingests; false if `ended()` came before it was our turn."""
+    home.refuse_changes()
     try:
         file = os.open(home.ingest_lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE_FILE)
     except OSError as error:

@@ -19,15 +19,16 @@ import re
 import shlex
 import subprocess
 import threading
+from functools import partial
 from pathlib import Path
 from typing import IO, cast
 
 import msgspec
 
-from tracecli import config, files
+from tracecli import access, config, files
 from tracecli.config import Home, KeySource
 from tracecli.encryption import FILE, KEY_BYTES, MESSAGE, DataKey, Keyring, Undecryptable, UnknownKey, new_key
-from tracecli.errors import HomeError, NoKey
+from tracecli.errors import HomeError, NoKey, NotYours
 
 log = logging.getLogger(__name__)
 
@@ -89,6 +90,14 @@ def ring(home: Home) -> Keyring | None:
         return found
 
 
+def in_use(home: Home) -> bool:
+    """Whether the home has data keys, also for who may not read content, and them. Raises as `ring` does."""
+    try:
+        return ring(home) is not None
+    except NotYours:
+        return True
+
+
 def stored(home: Home) -> Stored:
     """What the file of keys says. Raises FileNotFoundError, or HomeError if it cannot be read."""
     try:
@@ -96,6 +105,8 @@ def stored(home: Home) -> Stored:
     except FileNotFoundError:
         raise
     except OSError as error:
+        if home.foreign and isinstance(error, PermissionError):
+            raise access.no_content(home) from error
         raise HomeError(f"cannot read {home.keys}: {error.strerror}", "Make it readable for you alone.") from error
     except msgspec.DecodeError as error:
         raise HomeError(
@@ -116,6 +127,7 @@ def add(home: Home, source: KeySource) -> None:
 
     Raises NoKey or HomeError.
     """
+    home.refuse_changes()
     user_key = fetched(source)
     before: list[tuple[Wrapped, DataKey]] = []
     try:
@@ -131,6 +143,7 @@ def add(home: Home, source: KeySource) -> None:
 
 def turn_off(home: Home) -> None:
     """Encrypt nothing any more. The keys stay, for what is not decrypted yet. Raises FileNotFoundError or HomeError."""
+    home.refuse_changes()
     ring(home)  # whoever has not the key turns nothing off
     _write(home, msgspec.structs.replace(stored(home), on=False))
 
@@ -270,6 +283,13 @@ def _keys(home: Home, found: Stored) -> list[DataKey]:
     from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap
 
     source = config.key_source() or found.source
+    others = home.root.stat().st_uid != os.geteuid()
+    if config.key_source() is None and (home.foreign or (others and source.command)):
+        # What its owner wrote there is not run with the rights of another.
+        raise NoKey(
+            f"what was recorded in {home.root} is encrypted, and {home.owner} keeps the key",
+            "Name a copy of yours with TRACECLI_KEY_FILE, TRACECLI_KEY or TRACECLI_KEY_COMMAND.",
+        )
     user_key = fetched(source)
     try:
         return [DataKey(bytes.fromhex(one.id), aes_key_unwrap(user_key, one.wrapped)) for one in found.keys]
@@ -287,7 +307,8 @@ def _wrapped(user_key: bytes, key: DataKey, made_at: dt.datetime) -> Wrapped:
 
 
 def _write(home: Home, what: Stored) -> None:
-    files.write_whole(home.keys, msgspec.json.format(msgspec.json.encode(what), indent=1) + b"\n")
+    content = msgspec.json.format(msgspec.json.encode(what), indent=1) + b"\n"
+    files.write_whole(home.keys, content, partial(access.share, home, "content"))
     folder = os.open(home.root, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(folder)  # what is encrypted with a new key must not be older than the key

@@ -18,13 +18,12 @@ import fcntl
 import hashlib
 import json
 import os
-import pwd
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import batched
 from typing import Any, Literal
 
-from tracecli import config
+from tracecli import access, config
 from tracecli.config import PRIVATE_FILE, Home
 from tracecli.errors import HomeError
 
@@ -123,6 +122,8 @@ def note(home: Home, event: str, command: str, ids: Sequence[str], **about: Told
         finally:
             os.close(ledger)
     except OSError as error:
+        if home.foreign and isinstance(error, PermissionError):
+            raise access.no_content(home) from error
         raise HomeError(
             f"cannot note in {home.ledger} what is read: {error.strerror}",
             "Make it writable for you: nothing is shown that is not noted.",
@@ -207,7 +208,7 @@ def _line(event: str, command: str, ids: Sequence[str], about: dict[str, Told], 
     values: dict[str, Any] = {
         "number": number + 1,
         "at": _instant(dt.datetime.now(dt.UTC)),
-        "user": _name(uid),
+        "user": config.user_name(uid),
         "uid": uid,
         "sudo_user": config.sudo_user(),
         "pid": os.getpid(),
@@ -285,6 +286,8 @@ def _lines(home: Home) -> Iterator[tuple[bytes, bool]]:
     except FileNotFoundError:
         return
     except OSError as error:
+        if home.foreign and isinstance(error, PermissionError):
+            raise access.refused(home, home.ledger) from error
         raise HomeError(f"cannot read {home.ledger}: {error.strerror}", "Make it readable for you.") from error
 
 
@@ -294,8 +297,6 @@ def _opened(home: Home) -> int:
     ledger = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, PRIVATE_FILE)
     try:
         about = os.fstat(ledger)
-        if about.st_uid == os.geteuid() and about.st_mode & 0o777 != PRIVATE_FILE:
-            os.fchmod(ledger, PRIVATE_FILE)
         if about.st_size == 0:
             owner = path.parent.stat()
             if os.geteuid() == 0 != owner.st_uid:  # else the owner could read nothing any more
@@ -305,6 +306,8 @@ def _opened(home: Home) -> int:
                 os.fsync(folder)
             finally:
                 os.close(folder)
+        if os.geteuid() in (0, about.st_uid):
+            access.share(home, "content", ledger, writable=True)
     except BaseException:
         os.close(ledger)
         raise
@@ -348,10 +351,3 @@ def _append(ledger: int, line: bytes) -> None:
 
 def _instant(at: dt.datetime) -> str:
     return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _name(uid: int) -> str:
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return f"user {uid}"

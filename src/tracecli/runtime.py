@@ -18,10 +18,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tracecli import __version__, files, home_key, keys, roots, spool
+from tracecli import __version__, access, files, home_key, keys, roots, spool
 from tracecli.cache.asking import ResponseCache
 from tracecli.cache.entries import Entries
 from tracecli.capture import Recorder
@@ -79,6 +80,7 @@ class Runtime:
         self._limit_spool()
         self._ingest = IngestProcess(home, policies) if ingest else None
         self._ready_file = home.root / f"proxy-{os.getpid()}.json"
+        self._for_readers = partial(access.share, home, "metadata")
         self._authority: Path | None = None
         self._unsynced: Path | None = None
         self._keys_told = ""
@@ -137,7 +139,7 @@ class Runtime:
         }
         if about != self._told:
             with contextlib.suppress(OSError):
-                files.write_status(self._ready_file, json.dumps(about).encode())
+                files.write_status(self._ready_file, json.dumps(about).encode(), self._for_readers)
                 self._told = about | {"recorded": dict(self.recorder.recorded)}
 
     def stop(self) -> None:
@@ -272,7 +274,7 @@ class Runtime:
             return
         authority, self._authority = self._authority, None
         with contextlib.suppress(OSError):
-            files.write_whole(self.home.ca_bundle, roots.joined([roots.system(), authority]))
+            files.write_whole(self.home.ca_bundle, roots.joined([roots.system(), authority]), self._for_readers)
         self._unsynced = authority
 
     def _bring_authority_to_disk(self) -> None:

@@ -24,6 +24,7 @@ import fcntl
 import hashlib
 import itertools
 import os
+import stat
 import struct
 import threading
 import time
@@ -282,16 +283,44 @@ class _Segment:
 
 def segments(folder: Path) -> list[Path]:
     """All segments of a spool, oldest first, finished or not."""
+    return _there(folder)[0]
+
+
+def strange(folder: Path) -> list[Path]:
+    """What has the name of a segment and is none, as a link, a pipe, a folder, a file of another user: left alone."""
+    return _there(folder)[1]
+
+
+def _there(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Segments, and what only looks like them."""
     try:
-        return sorted(path for path in folder.iterdir() if path.suffix == SUFFIX and not path.name.startswith("."))
+        trusted = {folder.stat().st_uid, os.geteuid(), 0}
+        named = sorted(path for path in folder.iterdir() if path.suffix == SUFFIX and not path.name.startswith("."))
     except FileNotFoundError:
-        return []
+        return [], []
+    found: tuple[list[Path], list[Path]] = [], []
+    for path in named:
+        with contextlib.suppress(FileNotFoundError):  # ingested this moment
+            about = path.lstat()
+            found[not stat.S_ISREG(about.st_mode) or about.st_uid not in trusted].append(path)
+    return found
+
+
+def _opened(segment: Path) -> int:
+    """A segment, open for reading. Raises OSError; never waits, and follows no link."""
+    return os.open(segment, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+
+
+def content(segment: Path) -> bytes:
+    """The bytes of a segment. Raises FileNotFoundError if it is gone."""
+    with os.fdopen(_opened(segment), "rb") as file:
+        return file.read()
 
 
 def is_finished(segment: Path) -> bool:
     """Whether nobody writes to the segment any more."""
     try:
-        file = os.open(segment, os.O_RDONLY | os.O_CLOEXEC)
+        file = _opened(segment)
     except FileNotFoundError:
         return False
     try:
@@ -309,7 +338,7 @@ def read(home: Home, segment: Path) -> Iterator[Captured | Damage]:
 
     Raises FileNotFoundError if it is gone: it was ingested; NoKey if it is encrypted, and its key is not to be had.
     """
-    return frames(home, segment.stem, segment.read_bytes())
+    return frames(home, segment.stem, content(segment))
 
 
 def frames(home: Home, name: str, data: bytes) -> Iterator[Captured | Damage]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 import msgspec
 
-from tracecli import config, keys
+from tracecli import access, config, keys
 from tracecli.cli import formats, output
 from tracecli.cli.arguments import moment
 from tracecli.cli.formats import Form
@@ -245,9 +245,12 @@ def rebuild(as_json: bool) -> None:
 @contextlib.contextmanager
 def _stored(home: Home) -> Iterator[Entries | None]:
     """The stored answers; None if there never was a cache here. If there are too many, the proxy removes some."""
+    access.enter(home)
     if not home.cache.exists():
         yield None
         return
+    if home.foreign:
+        raise access.refused(home, home.cache)
     from tracecli.cache.entries import Entries
 
     with contextlib.closing(Entries(home.cache, sys.maxsize, keys.ring(home))) as entries:

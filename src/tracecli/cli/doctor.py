@@ -15,7 +15,7 @@ from typing import Literal
 import click
 import msgspec
 
-from tracecli import config
+from tracecli import access, config
 from tracecli.cli import output
 from tracecli.config import Home
 from tracecli.errors import TracecliError
@@ -49,6 +49,7 @@ def command(context: click.Context, as_json: bool) -> int | None:
     if context.invoked_subcommand is not None:
         return None
     home = config.home()
+    home.refuse_changes()
     found = examine(home, config.policy_folder(home))
     broken = any(one.severity == "error" for one in found)
     if as_json:
@@ -75,6 +76,7 @@ def secrets(as_json: bool) -> int | None:
     from tracecli import leaks
 
     home = config.home()
+    home.refuse_changes()
     looked = leaks.look(home)
     if as_json:
         output.json(msgspec.to_builtins(looked))
@@ -110,20 +112,10 @@ def _home(home: Home, policies: Path) -> Iterator[Found]:
     if not home.root.exists():
         yield Found("home", "warning", f"nothing is recorded in {home.root} yet", "Start `tracecli proxy`.")
         return
-    private = (
-        home.root,
-        home.spool,
-        home.bodies,
-        home.quarantine,
-        home.database,
-        home.secret,
-        home.keys,
-        home.proxy_users,
-    )
-    for path in (*private, home.ledger):
-        if path.exists() and (mode := stat.S_IMODE(path.stat().st_mode)) & 0o077:
-            problem = f"others of this machine may use {path} (mode {mode:o})"
-            yield Found("home", "error", problem, f"`chmod {mode & 0o700:o} {path}`")
+    if home.access.exists():
+        yield from _access(home)
+    else:
+        yield from _private(home)
     probe = home.root / f".doctor-{time.monotonic_ns()}"
     try:
         probe.touch(exist_ok=False)
@@ -132,6 +124,31 @@ def _home(home: Home, policies: Path) -> Iterator[Found]:
         yield Found(
             "home", "error", f"cannot write to {home.root}: {error.strerror}", "Make room, or make it writable."
         )
+
+
+def _private(home: Home) -> Iterator[Found]:
+    folders = (home.root, home.spool, home.bodies, home.parts, home.said, home.quarantine)
+    for path in (*folders, home.database, home.secret, home.keys, home.proxy_users, home.ledger):
+        if path.exists() and (mode := stat.S_IMODE(path.stat().st_mode)) & 0o077:
+            problem = f"others of this machine may use {path} (mode {mode:o})"
+            yield Found("home", "error", problem, f"`chmod {mode & 0o700:o} {path}`")
+
+
+def _access(home: Home) -> Iterator[Found]:
+    """Where a home that others may read is open to more than these, or not to all of them."""
+    for one in access.wrong(home):
+        if one.wider:
+            problem = f"others than are to may use {one.path} (mode {one.mode:o})"
+            yield Found("home", "error", problem, f"`{one.remedy}`")
+        else:
+            problem = f"those who may read cannot use {one.path} (mode {one.mode:o})"
+            yield Found("home", "warning", problem, f"`{one.remedy}`")
+    group = access.stored(home).metadata
+    if group is None:
+        return
+    for path in access.closed(home, group):
+        problem = f"{path} does not let members of the group {access.group_name(group)} pass to the home"
+        yield Found("home", "warning", problem, f"`chmod o+x {path}`, or move the home.")
 
 
 def _policies(home: Home, policies: Path) -> Iterator[Found]:
@@ -170,6 +187,10 @@ def _database(home: Home, policies: Path) -> Iterator[Found]:
 def _spool(home: Home, policies: Path) -> Iterator[Found]:
     from tracecli import spool
 
+    for path in spool.strange(home.spool):
+        yield Found(
+            "spool", "warning", f"{path} is no segment of ours, and is left alone", "Look at it, and remove it."
+        )
     waiting = [path for path in spool.segments(home.spool) if spool.is_finished(path)]
     ages = []
     for path in waiting:

@@ -83,7 +83,8 @@ class Form:
         assert self.file is not None  # noqa: S101 - `options` sees to it
         with self.writing():
             home = config.home()
-            home.prepare()
+            if not home.foreign:
+                home.prepare()
             parquet.export(home, (output.json_text(record, indent=None) for record in records), self.file)
 
     @contextlib.contextmanager

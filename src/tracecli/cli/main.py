@@ -6,6 +6,7 @@ without any of them.
 
 from __future__ import annotations
 
+import os
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,9 +18,9 @@ from typing import NoReturn
 import click
 
 import tracecli
-from tracecli import ledger
+from tracecli import access, config, ledger
 from tracecli.cli import output, progress
-from tracecli.errors import TracecliError
+from tracecli.errors import HomeError, TracecliError
 
 SECTIONS = {
     "First steps": {"demo": "See it work on a stand-in provider, without an API key."},
@@ -54,6 +55,7 @@ SECTIONS = {
         "erase": "Erase requests for good: from all files, not only from lists.",
         "db": "Look after the store: its size and health, backups, less space.",
         "encryption": "Keep what was recorded encrypted on the disk.",
+        "access": "Let others of this machine read: records, or also what was said.",
         "audit": "See who read which requests, and whether that was changed.",
     },
     "Help": {"doctor": "Look for what is broken, and say how to mend it."},
@@ -163,14 +165,34 @@ def run(args: Sequence[str] | None = None) -> int:
         output.say(f"tracecli: {error.format_message()} See `{path} --help`.")
         return error.exit_code
     except TracecliError as error:
-        if asked.debug:
-            output.say("".join(traceback.format_exception(error)))
-        output.say(f"tracecli: {error}")
-        return error.exit_code
+        return _told(error, asked.debug)
+    except PermissionError as error:
+        return _told(_refused(error), asked.debug) if error.filename else _bug(error, asked.debug)
     except Exception as error:
         return _bug(error, asked.debug)
     finally:
         progress.end()
+
+
+def _told(error: TracecliError, debug: bool) -> int:
+    if debug:
+        output.say("".join(traceback.format_exception(error)))
+    output.say(f"tracecli: {error}")
+    return error.exit_code
+
+
+def _refused(error: PermissionError) -> TracecliError:
+    """What the system does not let this user do, in a sentence; what is only known here was not expected before."""
+    home, path = config.home(), Path(os.fsdecode(error.filename))
+    refusal: TracecliError
+    if home.foreign and path.is_relative_to(home.root):
+        refusal = access.refused(home, path)
+    else:
+        refusal = HomeError(
+            f"cannot use {path}: {error.strerror}", "Give yourself the right to, or name another place."
+        )
+    refusal.__cause__ = error
+    return refusal
 
 
 def _bug(error: BaseException, debug: bool) -> int:

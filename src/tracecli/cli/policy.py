@@ -361,7 +361,7 @@ def _place() -> tuple[Home, Path]:
     """The home and the policy folder, for looking at them. The home's own folder gets its default policy."""
     home = config.home()
     folder = config.policy_folder(home)
-    if folder == home.root / "policies":
+    if folder == home.root / "policies" and not home.foreign:
         _prepared()
     return home, folder
 

@@ -23,7 +23,10 @@ def command(since: dt.datetime, dry_run: bool, as_json: bool) -> None:
     """
     from tracecli.reparse import reparse
 
-    found = reparse(config.home(), since, dry_run=dry_run)
+    home = config.home()
+    if not dry_run:
+        home.refuse_changes()
+    found = reparse(home, since, dry_run=dry_run)
     if as_json:
         output.json(found.as_json())
     else:

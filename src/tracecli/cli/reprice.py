@@ -24,7 +24,10 @@ def command(since: dt.datetime, dry_run: bool, as_json: bool) -> None:
     """
     from tracecli.reprice import reprice
 
-    found = reprice(config.home(), since, dry_run=dry_run)
+    home = config.home()
+    if not dry_run:
+        home.refuse_changes()
+    found = reprice(home, since, dry_run=dry_run)
     if as_json:
         output.json(found.as_json())
     else:

@@ -62,7 +62,9 @@ def add(name: str, replace: bool, as_json: bool) -> None:
 @formats.options(csv=True)
 def list_(form: Form) -> None:
     """List the users that are registered."""
-    names = ProxyUsers(config.home().proxy_users).names
+    home = config.home()
+    home.refuse_changes()
+    names = ProxyUsers(home.proxy_users).names
     if not form.is_table:
         form.write([{"user": name} for name in names], ["user"])
     elif names:
@@ -82,7 +84,9 @@ def remove(name: str, as_json: bool) -> None:
 
     Connections that are open stay open. Policies and records of the user stay too.
     """
-    if not ProxyUsers(config.home().proxy_users).remove(name):
+    home = config.home()
+    home.refuse_changes()
+    if not ProxyUsers(home.proxy_users).remove(name):
         raise ConfigError(f"there is no proxy user {name!r}", "See `tracecli user list`.")
     if as_json:
         output.json({"user": name, "removed": True})

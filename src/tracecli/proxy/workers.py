@@ -23,12 +23,13 @@ import tempfile
 import time
 from collections import Counter
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from mitmproxy.proxy.mode_specs import ProxyMode, ReverseMode
 
-from tracecli import __version__, files
+from tracecli import __version__, access, files
 from tracecli.errors import ConfigError, ProxyError
 from tracecli.proxy.counts import Counts
 from tracecli.proxy.runner import Inherited, Listen, ProxySettings
@@ -257,7 +258,8 @@ class _Supervisor:
         }
         if about != self._told:
             with contextlib.suppress(OSError):
-                files.write_status(self._ready_file, json.dumps(about).encode())
+                share = partial(access.share, self._settings.home, "metadata")
+                files.write_status(self._ready_file, json.dumps(about).encode(), share)
                 self._told = about
 
     def _clean_up(self) -> None:

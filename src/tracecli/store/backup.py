@@ -24,7 +24,7 @@ from pathlib import Path
 
 import msgspec
 
-from tracecli import __version__, files, spool, working
+from tracecli import __version__, access, files, spool, working
 from tracecli.config import PRIVATE_FILE, PRIVATE_FOLDER, Home
 from tracecli.errors import BackupError
 from tracecli.store import connection, snapshot
@@ -363,6 +363,7 @@ def _put(home: Home, stage: Home) -> None:
         path.rename(place)
     _synced(home.root)
     home.prepare()
+    access.apply(home)
 
 
 def _folder(path: Path) -> None:

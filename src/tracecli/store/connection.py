@@ -14,8 +14,8 @@ from pathlib import Path
 import duckdb
 import msgspec
 
-from tracecli import __version__, files
-from tracecli.config import PRIVATE_FILE, PRIVATE_FOLDER, Home
+from tracecli import __version__, access, files
+from tracecli.config import PRIVATE_FOLDER, Home
 from tracecli.errors import HomeError, NewerDatabase, StoreBusy
 from tracecli.store.engine import DATABASE, Engine, Held, engine, quoted, spill_folder, without_pandas
 
@@ -50,6 +50,10 @@ def opened(home: Home, *, write: bool = False) -> Iterator[duckdb.DuckDBPyConnec
     Raises FileNotFoundError when there is no database and `write` is false, StoreBusy when the wait was too long,
     NewerDatabase and HomeError as they say.
     """
+    if write:
+        home.refuse_changes()
+    else:
+        access.enter(home)
     if not write and not home.database.exists():
         raise FileNotFoundError(home.database)
     with contextlib.ExitStack() as stack:
@@ -122,7 +126,7 @@ def _create(home: Home) -> None:
         with contextlib.closing(Engine(draft)) as own, own.database(write=True) as connection:
             for number, script in enumerate(MIGRATIONS, 1):
                 _apply(connection, number, script)
-        draft.database.chmod(PRIVATE_FILE)
+        access.share(home, "metadata", draft.database)
         files.to_disk(draft.database)
         with contextlib.suppress(FileExistsError):  # another process was first
             os.link(draft.database, home.database)
@@ -147,6 +151,8 @@ def _waited[T](home: Home, patience: float, open_it: Callable[[], T]) -> T:
             # Another database took the name (`expiry`) while this one was opened, and its log was taken for this one's.
             replaced = _identity(home) != before
             if not isinstance(error, Held) and not _is_locked(message) and not replaced:
+                if home.foreign and "Permission denied" in message:
+                    raise _unreadable(home) from error
                 raise HomeError(
                     f"cannot open the database {home.database}: {message.splitlines()[0]}",
                     "If it is damaged, move it away; what is still in the spool is loaded into a new one.",
@@ -157,6 +163,16 @@ def _waited[T](home: Home, patience: float, open_it: Callable[[], T]) -> T:
                     "Close the program that has it open (a DuckDB shell, for instance) and try again.",
                 ) from error
         time.sleep(random.uniform(0.002, 0.02))  # noqa: S311 - spreads the waiting, no secret
+
+
+def _unreadable(home: Home) -> HomeError:
+    """Why a reader may not open the database."""
+    if os.access(home.database, os.R_OK) and home.database_log.exists():
+        return HomeError(
+            f"a process was killed while it wrote to {home.database}",
+            "Try again when its owner has loaded it: `tracecli ingest --once`.",
+        )
+    return access.refused(home, home.database)
 
 
 def _identity(home: Home) -> tuple[int, int] | None:

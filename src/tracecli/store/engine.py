@@ -12,8 +12,10 @@ import contextlib
 import os
 import shutil
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import duckdb
@@ -48,7 +50,7 @@ class Engine:
 
     def __init__(self, home: Home) -> None:
         self.home = home
-        self.encrypted = keys.ring(home) is not None
+        self.encrypted = keys.in_use(home)
         self._spill = spill_folder(home)  # else DuckDB spills content to the working directory
         self._connection = duckdb.connect(":memory:", config=_SETTINGS | spilling(home, self._spill))
         if self.encrypted:
@@ -138,9 +140,7 @@ _keeping = threading.Lock()
 def engine(home: Home) -> Engine:
     """The engine of this process for a home: the last one that was used, as long as it is fit and of that home."""
     with _keeping:
-        if _kept and not (
-            _kept[0].fit and _kept[0].home == home and _kept[0].encrypted == (keys.ring(home) is not None)
-        ):
+        if _kept and not (_kept[0].fit and _kept[0].home == home and _kept[0].encrypted == keys.in_use(home)):
             last = _kept.pop()
             if last.idle:
                 last.close()
@@ -192,12 +192,24 @@ def spilling(home: Home, folder: Path) -> dict[str, str]:
 
     It encrypts such files only with an extension that it fetches from the network.
     """
-    return {"temp_directory": "" if keys.ring(home) is not None else str(folder)}
+    return {"temp_directory": "" if keys.in_use(home) else str(folder)}
 
 
 def spill_folder(home: Home) -> Path:
     """A folder for what does not fit into memory; DuckDB makes it when it needs it."""
-    return home.scratch / f"{os.getpid()}-{new_id()}.spill"
+    return scratch(home) / f"{os.getpid()}-{new_id()}.spill"
+
+
+def scratch(home: Home) -> Path:
+    """Where to write what does not last: in the home, or, where it is somebody else's, in a private folder of ours."""
+    return _own_scratch() if home.foreign else home.scratch
+
+
+@cache
+def _own_scratch() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="tracecli-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def left_over(path: Path) -> bool:

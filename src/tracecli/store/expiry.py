@@ -24,9 +24,9 @@ from typing import Any
 
 import duckdb
 
-from tracecli import keys
+from tracecli import access, keys
 from tracecli.cache.entries import Entries
-from tracecli.config import PRIVATE_FILE, PRIVATE_FOLDER, Home
+from tracecli.config import PRIVATE_FOLDER, Home
 from tracecli.errors import ConfigError, HomeError, StoreBusy, TracecliError
 from tracecli.policy.files import load
 from tracecli.store import bodies, limits
@@ -161,7 +161,7 @@ def _rewrite(home: Home, going: str, parameters: list[Any]) -> None:
             with transaction(connection):
                 _copy(connection, going, parameters)
             connection.execute("DETACH fresh")
-            draft.database.chmod(PRIVATE_FILE)
+            access.share(home, "metadata", draft.database)
             _to_disk(draft.database)
             draft.database.rename(home.database)
             _to_disk(home.root)
@@ -185,7 +185,7 @@ def _attach_old(connection: duckdb.DuckDBPyConnection, home: Home) -> None:
             if time.monotonic() > deadline:
                 raise StoreBusy(f"another process holds {home.database}", "Try again when it has ended.") from error
         time.sleep(0.01)
-    if home.database.with_name(f"{home.database.name}.wal").exists():  # it would be taken for the new file's
+    if home.database_log.exists():  # it would be taken for the new file's
         raise StoreBusy(f"a process was killed while it wrote to {home.database}", "Try again.")
 
 

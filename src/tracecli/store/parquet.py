@@ -15,10 +15,11 @@ from typing import Any
 import duckdb
 import msgspec
 
-from tracecli import files, keys
+from tracecli import access, files, keys
 from tracecli.config import PRIVATE_FILE, Home
+from tracecli.errors import HomeError
 from tracecli.exchange import new_id
-from tracecli.store.engine import ENCRYPTED, located, quoted, scratchpad, sparing
+from tracecli.store.engine import ENCRYPTED, located, quoted, scratch, scratchpad, sparing
 
 type Holds = tuple[str, str, int]
 """The smallest and the largest id of a file, and how many there are."""
@@ -51,7 +52,7 @@ def write(
     how = "(FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 2048, USE_TMP_FILE false)"
     try:
         connection.execute(f"COPY ({query}) TO '{quoted(draft)}' {how}", parameters)
-        size, digest = moved(draft, folder)
+        size, digest = moved(home, draft, folder)
     except BaseException:
         draft.unlink(missing_ok=True)
         raise
@@ -64,9 +65,9 @@ def new_name(home: Home) -> str:
     return f"{new_id()}.parquet{ENCRYPTED if ring and ring.newest else ''}"
 
 
-def moved(draft: Path, folder: Path) -> tuple[int, str]:
+def moved(home: Home, draft: Path, folder: Path) -> tuple[int, str]:
     """Bring a written file to the disk and into its folder; returns how many bytes it has, and their SHA-256."""
-    draft.chmod(PRIVATE_FILE)
+    access.share(home, "content", draft)
     with draft.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         os.fsync(file.fileno())
@@ -98,7 +99,7 @@ def without(
 
 def export(home: Home, lines: Iterable[str], path: Path) -> None:
     """Write JSON lines to a Parquet file of the reader's, whole or not at all. Raises OSError."""
-    rows = home.scratch / f"{new_id()}.rows"
+    rows = scratch(home) / f"{new_id()}.rows"
     longest = 0
     try:
         with open(rows, "x", encoding="ascii", opener=_private) as file:
@@ -167,7 +168,12 @@ def candidates(connection: duckdb.DuckDBPyConnection, table: str, ids: Sequence[
 
 
 def paths(folder: Path, names: Sequence[str]) -> list[str]:
-    """The files of these names. Raises FileNotFoundError if one is gone: another took its place."""
+    """The files of these names, of a folder of content.
+
+    Raises FileNotFoundError if one is gone: another took its place; NotYours if this process may not read them.
+    """
+    if names and not access.sees_content(home := Home(folder.parent)):
+        raise access.no_content(home)
     found = [folder / name for name in names]
     for path in found:
         if not path.exists():
@@ -180,4 +186,8 @@ def fetched(connection: duckdb.DuckDBPyConnection, query: str, parameters: Seque
     try:
         return connection.execute(query, parameters).fetchall()
     except duckdb.IOException as error:
+        if "Permission denied" in str(error):
+            raise HomeError(
+                "a file of content is not open to you", "Its owner opens it: `tracecli doctor` tells him how."
+            ) from error
         raise FileNotFoundError(str(error)) from error

@@ -150,7 +150,7 @@ def _write_anew(home: Home, path: Path) -> None:
             ring.encrypt_file(draft) if ring and ring.newest else draft.open("xb") as new,
         ):
             shutil.copyfileobj(old, new, 1 << 20)
-        size, digest = parquet.moved(draft, path.parent)
+        size, digest = parquet.moved(home, draft, path.parent)
     except FileNotFoundError:  # merged or forgotten
         draft.unlink(missing_ok=True)
         return

@@ -138,4 +138,4 @@ def _copy_database(home: Home, into: Home) -> None:
 
 def database_files(home: Home) -> tuple[Path, Path]:
     """The database, and its log, which is seldom there."""
-    return home.database, home.database.with_name(f"{home.database.name}.wal")
+    return home.database, home.database_log
