@@ -110,6 +110,7 @@ class Tracecli:
             return
         replaced, self.runtime = self.runtime, runtime
         self.lane.recorder, self.lane.proxy_users = runtime.recorder, runtime.proxy_users
+        self.lane.passing.counts = runtime.unseen
         if replaced is not None:
             replaced.stop()
             self.running()

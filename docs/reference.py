@@ -54,6 +54,7 @@ COMMANDS = (
     ("sql",),
     ("export", "har"),
     ("export", "otlp"),
+    ("coverage",),
     ("policy",),
     ("policy", "set"),
     ("policy", "delete"),

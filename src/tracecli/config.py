@@ -131,6 +131,11 @@ class Home:
         return self.root / "access.json"
 
     @property
+    def coverage(self) -> Path:
+        """What passed the proxy unrecorded: counts of hosts, in a file of each process and one of all."""
+        return self.root / "coverage"
+
+    @property
     def mitmproxy(self) -> Path:
         """The certificate authority and settings of `tracecli proxy`."""
         return self.root / "mitmproxy"

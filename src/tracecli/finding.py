@@ -24,6 +24,8 @@ from tracecli.query.syntax import EVERYTHING, Is, Query, Term
 from tracecli.recorded import Recorded
 from tracecli.store.hearing import Sought, heard
 from tracecli.store.selection import Condition, Selection, selection
+from tracecli.store.shortfalls import Shortfall
+from tracecli.store.shortfalls import shortfalls as _shortfalls
 from tracecli.store.statistics import Group, Groups, Order, first_groups, grouped
 
 _FEW_BYTES = 4_000_000
@@ -331,3 +333,9 @@ def first_statistics(
     """The first groups of `statistics` in an order. Raises as `rows` does."""
     with selected(home, query, now, zone) as (found, condition):
         return first_groups(found, condition, by, zone, order=order, limit=limit)
+
+
+def shortfalls(home: Home, query: Query, now: dt.datetime) -> list[Shortfall]:
+    """Of what fits: what was not understood, or broke off. Raises as `rows` does."""
+    with selected(home, query, now) as (found, condition):
+        return _shortfalls(found, condition)

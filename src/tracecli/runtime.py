@@ -22,7 +22,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tracecli import __version__, access, files, home_key, keys, roots, spool
+from tracecli import __version__, access, files, home_key, keys, roots, spool, unseen
 from tracecli.cache.asking import ResponseCache
 from tracecli.cache.entries import Entries
 from tracecli.capture import Recorder
@@ -78,6 +78,8 @@ class Runtime:
         )
         self._open_cache()
         self._limit_spool()
+        self.unseen = unseen.Counts()
+        self._unseen_keeper = unseen.Keeper(home, self.unseen)
         self._ingest = IngestProcess(home, policies) if ingest else None
         self._ready_file = home.root / f"proxy-{os.getpid()}.json"
         self._for_readers = partial(access.share, home, "metadata")
@@ -154,6 +156,10 @@ class Runtime:
             self.recorder.cache.entries.close()
         if self._ingest:
             self._ingest.let_go()
+        try:
+            self._unseen_keeper.close()
+        except OSError as error:
+            log.warning("tracecli: what passed unrecorded cannot be counted in %s: %s", self.home.coverage, error)
         with contextlib.suppress(OSError):
             self._ready_file.unlink(missing_ok=True)
 
@@ -191,6 +197,7 @@ class Runtime:
                 self._watch_ingest,
                 self._bundle,
                 self._bring_authority_to_disk,
+                self._keep_unseen,
                 self._tell,
             ):
                 try:
@@ -267,6 +274,9 @@ class Runtime:
     def _keep_cache(self) -> None:
         if self.recorder.cache is not None:
             self.recorder.cache.entries.tick()
+
+    def _keep_unseen(self) -> None:
+        self._unseen_keeper.tick()
 
     def _bundle(self) -> None:
         """Write the system's roots and our authority as one file, once mitmproxy has made the authority."""

@@ -95,10 +95,11 @@ def http2(proxy: Proxy, host: str) -> Iterator[Http2Client]:
         yield Http2Client(tls, host)
 
 
-def tunnel(proxy: Proxy, host: str, port: int = 443) -> socket.socket:
-    """A connection through the proxy with CONNECT."""
+def tunnel(proxy: Proxy, host: str, port: int = 443, agent: str = "") -> socket.socket:
+    """A connection through the proxy with CONNECT, by a client that calls itself `agent`."""
     plain = socket.create_connection(("127.0.0.1", proxy.port), timeout=20)
-    plain.sendall(f"CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n".encode())
+    named = f"User-Agent: {agent}\r\n" if agent else ""
+    plain.sendall(f"CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}:{port}\r\n{named}\r\n".encode())
     head = b""
     while b"\r\n\r\n" not in head:
         piece = plain.recv(1)

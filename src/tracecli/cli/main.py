@@ -37,6 +37,7 @@ SECTIONS = {
         "ui": "Browse what was recorded, in the terminal: find as you type.",
         "sql": "Ask with SQL what was recorded, and change nothing.",
         "export": "Hand what was recorded to other tools.",
+        "coverage": "Show what was not seen, or not whole, and what to do about it.",
     },
     "Policies": {
         "policy": "Say what is recorded and cached, and of whom.",

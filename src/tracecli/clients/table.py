@@ -50,6 +50,8 @@ class Client:
     """What no variable does, or what else there is to know; a sentence."""
     source: str = ""
     """Where that is written."""
+    agents: tuple[str, ...] = ()
+    """Products of its User-Agent when it asks a proxy for a tunnel; many say nothing there."""
 
 
 CLIENTS = (
@@ -59,6 +61,7 @@ CLIENTS = (
         _PROXY,
         ("SSL_CERT_FILE",),
         source="https://www.python-httpx.org/environment_variables/",
+        agents=("python-httpx",),
     ),
     Client(
         "cohere, groq, ollama, litellm, llm, aider; httpx",
@@ -73,6 +76,7 @@ CLIENTS = (
         _PROXY,
         ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"),
         source="https://requests.readthedocs.io/en/latest/user/advanced/#ssl-cert-verification",
+        agents=("python-requests",),
     ),
     Client(
         "urllib",
@@ -80,6 +84,7 @@ CLIENTS = (
         _LOWER,
         ("SSL_CERT_FILE",),
         source="https://docs.python.org/3/library/urllib.request.html#urllib.request.getproxies",
+        agents=("Python-urllib",),
     ),
     Client(
         "urllib3",
@@ -88,6 +93,7 @@ CLIENTS = (
         ("SSL_CERT_FILE",),
         "It reads no variable for a proxy: make a `urllib3.ProxyManager(os.environ['HTTPS_PROXY'])`.",
         "https://urllib3.readthedocs.io/en/stable/advanced-usage.html#http-and-https-proxies",
+        agents=("python-urllib3",),
     ),
     Client(
         "aiohttp",
@@ -96,6 +102,7 @@ CLIENTS = (
         ("SSL_CERT_FILE",),
         "Only with `aiohttp.ClientSession(trust_env=True)`.",
         "https://docs.aiohttp.org/en/stable/client_advanced.html#proxy-support",
+        agents=("aiohttp",),
     ),
     Client(
         "boto3 (Bedrock)",
@@ -103,6 +110,7 @@ CLIENTS = (
         _HTTPS,
         ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE"),
         source="https://docs.aws.amazon.com/boto3/latest/guide/configuration.html#using-environment-variables",
+        agents=("Boto3", "Botocore"),
     ),
     Client(
         "websockets (OpenAI Realtime)",
@@ -124,6 +132,7 @@ CLIENTS = (
         _LOWER,
         ("GRPC_DEFAULT_SSL_ROOTS_FILE_PATH",),
         source="https://github.com/grpc/grpc/blob/master/doc/environment_variables.md",
+        agents=("grpc-c", "grpc-python", "grpc-node-js"),
     ),
     Client(
         "google-api-python-client; httplib2",
@@ -147,6 +156,7 @@ CLIENTS = (
         "From Node 22.21 and 24.5 on. Older ones go past every proxy without a word: `tracecli run` adds to "
         "NODE_OPTIONS what takes them through.",
         "https://nodejs.org/en/learn/http/enterprise-network-configuration",
+        agents=("node", "undici"),
     ),
     Client(
         "Deno",
@@ -155,6 +165,7 @@ CLIENTS = (
         ("DENO_CERT", "NODE_EXTRA_CA_CERTS"),
         "With --allow-env nothing more is needed: the runtime reads them itself.",
         "https://docs.deno.com/runtime/reference/env_variables/",
+        agents=("Deno",),
     ),
     Client(
         "Bun",
@@ -162,6 +173,7 @@ CLIENTS = (
         _HTTPS,
         ("NODE_EXTRA_CA_CERTS",),
         source="https://bun.sh/guides/http/proxy",
+        agents=("Bun",),
     ),
     Client(
         "Claude Code",
@@ -169,6 +181,7 @@ CLIENTS = (
         _HTTPS,
         ("NODE_EXTRA_CA_CERTS", "SSL_CERT_FILE"),
         source="https://code.claude.com/docs/en/network-config",
+        agents=("claude-cli", "claude-code"),
     ),
     Client(
         "Codex",
@@ -177,6 +190,7 @@ CLIENTS = (
         ("CODEX_CA_CERTIFICATE", "SSL_CERT_FILE"),
         "It clears the environment of the MCP servers that it starts.",
         "https://github.com/openai/codex/pull/14239",
+        agents=("codex_cli_rs", "codex_exec"),
     ),
     Client(
         "gemini-cli",
@@ -184,6 +198,7 @@ CLIENTS = (
         _HTTPS,
         ("NODE_EXTRA_CA_CERTS",),
         source="https://geminicli.com/docs/resources/troubleshooting",
+        agents=("GeminiCLI",),
     ),
     Client(
         "curl",
@@ -191,6 +206,7 @@ CLIENTS = (
         ("https_proxy", "HTTPS_PROXY", "http_proxy", "ALL_PROXY", "NO_PROXY"),
         ("CURL_CA_BUNDLE", "SSL_CERT_FILE"),
         source="https://curl.se/docs/manpage.html#ENVIRONMENT",
+        agents=("curl",),
     ),
     Client(
         "Go (net/http)",
@@ -199,6 +215,7 @@ CLIENTS = (
         ("SSL_CERT_FILE",),
         "On macOS and Windows it trusts the system's store alone: `tracecli ca install`.",
         "https://pkg.go.dev/crypto/x509#SystemCertPool",
+        agents=("Go-http-client",),
     ),
     Client(
         "Rust (reqwest; rustls-native-certs, native-tls)",
@@ -207,6 +224,7 @@ CLIENTS = (
         ("SSL_CERT_FILE",),
         "Programs with roots built in (webpki-roots) trust nothing else.",
         "https://docs.rs/rustls-native-certs/latest/rustls_native_certs/",
+        agents=("reqwest",),
     ),
     Client(
         "Ruby (net/http)",
@@ -214,6 +232,7 @@ CLIENTS = (
         _LOWER,
         ("SSL_CERT_FILE",),
         source="https://docs.ruby-lang.org/en/master/Net/HTTP.html#class-Net::HTTP-label-Proxy+Server",
+        agents=("Ruby",),
     ),
     Client(
         "PHP (curl, Guzzle)",
@@ -222,6 +241,7 @@ CLIENTS = (
         ("SSL_CERT_FILE",),
         "With `curl.cainfo` set in php.ini, that file counts: `tracecli ca install`.",
         "https://www.php.net/manual/en/curl.configuration.php",
+        agents=("GuzzleHttp",),
     ),
     Client(
         "programs built with Nix",
@@ -239,5 +259,15 @@ CLIENTS = (
         "where `keytool -importcert` made FILE of what `tracecli ca path` names. JAVA_TOOL_OPTIONS is left alone: each "
         "Java program would say on standard error that it read it.",
         "https://docs.oracle.com/en/java/javase/21/core/java-networking.html",
+        agents=("Java-http-client", "Java", "okhttp", "Apache-HttpClient"),
     ),
 )
+
+
+def client_of(products: str) -> Client | None:
+    """The client that calls itself so, as `Python aiohttp`; None: it says nothing, or nobody knows it.
+
+    What comes later in a User-Agent is the program more often than not, so the last one that is known counts.
+    """
+    by_agent = {agent.lower(): client for client in CLIENTS for agent in client.agents}
+    return next((by_agent[word] for word in reversed(products.lower().split()) if word in by_agent), None)

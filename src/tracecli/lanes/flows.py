@@ -32,6 +32,7 @@ from tracecli.exchange import Headers
 from tracecli.lanes import direct
 from tracecli.lanes.choice import who_wants_flows
 from tracecli.lanes.fast import WHOLE_REQUEST_BYTES, FastLayer
+from tracecli.lanes.passing import Passing
 from tracecli.proxy_users import ProxyUsers
 from tracecli.sockets import Socket
 from tracecli.tickets import PROXY_USER, Ticket
@@ -55,6 +56,7 @@ class FlowsLane:
         """The proxy ends soon: each connection ends after its next answer, which says so."""
         self.exchanges = 0
         """On their way in the fast lane."""
+        self.passing = Passing(self._is_ours)
         self._tickets: dict[str, Ticket] = {}
         self._live: dict[str, Capture] = {}
         self._sockets: dict[str, Socket] = {}
@@ -73,6 +75,7 @@ class FlowsLane:
             return
         if not self._wanted(client, data.client_hello.sni, data.context.server.address):
             data.ignore_connection = True
+            self.passing.unopened(data.client_hello.sni, data.context.server.address)
         elif _HTTP1 in (client.alpn_offers or ()):
             # With HTTP/2 upstream, one GOAWAY ends all live streams; gRPC clients, which offer only h2, keep it.
             client.alpn, client.alpn_offers = _HTTP1, [_HTTP1]
@@ -96,6 +99,8 @@ class FlowsLane:
 
         mitmproxy guesses from the first bytes, and would pass unread what begins with a method that it does not know.
         """
+        if data.layer:
+            self.passing.chosen(data)
         if not data.layer or not self._is_opened_provider(data.layer.context):
             return
         above = data.layer.context
@@ -146,13 +151,29 @@ class FlowsLane:
             return None
         if self._wanted(context.client, hello.sni, None):
             return _Refuse(context)
+        self.passing.unopened(hello.sni, context.server.address)
         return layers.UDPLayer(context, ignore=True)
+
+    def _is_ours(self, host: str, port: int) -> bool:
+        return self.recorder is not None and self.recorder.wants(host, port)
 
     def _wanted(self, client: connection.Client, name: str | None, address: tuple[str, int] | None) -> bool:
         if isinstance(client.proxy_mode, mode_specs.ReverseMode):
             return True
         host, port = address[:2] if address else ("", 443)
-        return self.recorder is not None and self.recorder.wants(name or host, port)
+        return self._is_ours(name or host, port)
+
+    def tls_established_client(self, data: tls.TlsData) -> None:
+        """A client has taken our certificate, as it seems."""
+        self.passing.established(data)
+
+    def tls_failed_client(self, data: tls.TlsData) -> None:
+        """A client has refused our certificate, or left."""
+        self.passing.refused(data)
+
+    def tls_failed_server(self, data: tls.TlsData) -> None:
+        """A provider's certificate was refused, or it left."""
+        self.passing.upstream_failed(data)
 
     def server_connect(self, data: server_hooks.ServerConnectionHookData) -> None:
         """Refuse to connect to ourselves: a client that opens the port of a transparent proxy would make it loop."""
@@ -171,10 +192,13 @@ class FlowsLane:
         ticket = self._authenticated(flow)
         if ticket is not None:
             self._tickets[flow.client_conn.id] = ticket
+        if agent := flow.request.headers.get("user-agent"):
+            self.passing.named(flow.client_conn, agent)
 
     def client_disconnected(self, client: connection.Client) -> None:
         """Forget whose connection it was."""
         self._tickets.pop(client.id, None)
+        self.passing.ended(client)
 
     def ticket_of(self, client: str) -> Ticket | None:
         """What came with the proxy's password on a connection."""
@@ -227,6 +251,8 @@ class FlowsLane:
             request.headers.pop(name, None)
         if verdict.capture is None:
             request.stream = True
+            if request.scheme == "http" and not self._is_ours(request.host, request.port):
+                self.passing.unopened(request.pretty_host, (request.host, request.port))
             return
         self._live[flow.id] = capture = verdict.capture
         if not _is_small(request):

@@ -110,6 +110,9 @@ KNOWN_PROVIDERS = frozenset(
 )
 """Every provider name that a host can be given."""
 
+COMPANIES = frozenset(".".join(host.split(".")[-2:]) for host in _EXACT)
+"""The domains that providers' hosts are in, as `openai.com`."""
+
 _FORM = "HOST[:PORT][=PROVIDER], where HOST may begin with `*.`"
 _LABELS = re.compile(r"(?!-)[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*", re.ASCII)
 
