@@ -190,3 +190,4 @@ def test_names_are_hostile(home: Home, counting: Counting) -> None:
         assert "\x1b[31m" not in shown
         assert "\u202e" not in shown
         assert "\\x1b" in shown
+        assert ".openai.azure.com: A client does not know" in " ".join(shown.split())

@@ -28,7 +28,7 @@ def coverage(found: Coverage, now: dt.datetime) -> Iterator[RenderableType]:
         yield _table(found.unseen, now)
         yield Text()
         for means, remedy, hosts in _advice(found.unseen):
-            yield Text(line(f"{', '.join(hosts)}: "), "bold").append(line(means), "not bold")
+            yield Text(line(", ".join(hosts)), "bold").append(f": {line(means)}", "not bold")
             yield Text(f"  {line(remedy)}", "dim")
         yield Text()
     yield from (Text(one) for one in summary(found))
