@@ -272,6 +272,7 @@ def test_whole_answers_are_kept(body: bytes | dict[str, Any], more: dict[str, An
         ({"model": "m", "response": "", "done": True, "done_reason": "load"}, OLLAMA, "unfinished"),
         (json.dumps(answers.chat()).replace('"stop"', '"error"').encode(), {}, "unfinished"),
         (answers.chat(), {"path": "/v1/files"}, "format"),
+        (b"data: [DONE]\n\n", {"response_headers": [("Content-Type", "text/event-stream")]}, "unfinished"),
     ],
 )
 def test_what_is_no_whole_answer_is_not_kept(body: bytes | dict[str, Any], more: dict[str, Any], why: str) -> None:

@@ -190,7 +190,8 @@ def why_not_answered(exchange: Exchange, response_body: bytes, max_entry_bytes: 
     ):
         return "aborted"
     reasons = {reason.lower() for reason in found.finish_reasons or ()}
-    if generates and not (reasons or found.ended or found.usage):
+    ended = found.ended and (found.response_model or found.response_id)  # and is not an end alone
+    if generates and not (reasons or ended or found.usage):
         return "unfinished"
     return "unfinished" if reasons & _UNFINISHED else None
 
