@@ -95,6 +95,7 @@ COMMANDS = (
     ("audit", "verify"),
     ("doctor",),
     ("doctor", "secrets"),
+    ("doctor", "client"),
 )
 
 
