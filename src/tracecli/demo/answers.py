@@ -355,7 +355,7 @@ FORMATS: tuple[tuple[re.Pattern[str], Format], ...] = (
     (re.compile(r"[^/]*(?:/openai)?/v1/chat/completions"), _Chat()),
     (re.compile(r"[^/]*/v1/responses|chatgpt\.com/backend-api/codex/responses"), _Responses()),
     (re.compile(r"[^/]*/v1/messages"), _Messages()),
-    (re.compile(r"[^/]*/v1beta/models/(?P<model>[^/:]+):(?P<method>generateContent|streamGenerateContent)"), _Gemini()),
+    (re.compile(r"[^/]*/v1(?:beta)?/models/(?P<model>[^/:]+):(?P<method>(?:g|streamG)enerateContent)"), _Gemini()),
     (re.compile(r"[^/]*/v2/chat"), _Cohere()),
     (re.compile(r"[^/]*/api/chat"), _Ollama()),
     (re.compile(r"[^/]*/model/(?P<model>[^/]+)/(?P<method>converse|converse-stream)"), _Converse()),
