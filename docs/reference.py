@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import itertools
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -98,6 +99,7 @@ COMMANDS = (
     ("audit", "verify"),
     ("doctor",),
     ("doctor", "secrets"),
+    ("doctor", "client"),
 )
 
 
@@ -241,6 +243,16 @@ def clients() -> str:
         proxy, authorities = (", ".join(f"`{name}`" for name in names) for names in (client.proxy, client.authorities))
         told = f"{client.needs} [source]({client.source})".strip()
         rows.append(f"| {client.name} | {client.kind} | {proxy} | {authorities} | {_cell(told)} |")
+    return "\n".join(rows) + "\n"
+
+
+def tried_clients() -> str:
+    """What `tests/clients/all_clients.py` saw."""
+    tried = json.loads(Path(__file__).with_name("tried_clients.json").read_text("utf-8"))
+    rows = ["| client | | version | on | plain | streamed |", "| --- | --- | --- | --- | --- | --- |"]
+    for one in tried:
+        cells = [one[key] for key in ("client", "for", "version", "date", "plain", "streamed")]
+        rows.append(f"| {' | '.join(map(_cell, cells))} |")
     return "\n".join(rows) + "\n"
 
 

@@ -18,7 +18,7 @@
     ├── CollectorError     9  a collector cannot be reached, or refuses
     ├── FirewallError     10  the firewall cannot be set: no permission, no tool, or it refuses
     ├── NotRunnable      126  the command of `tracecli run` cannot be executed
-    └── CommandNotFound  127  there is no such command
+    └── CommandNotFound  127  there is no such command, or no such client
 
 Exit code 2 is a command line that cannot be parsed, 1 a bug in tracecli, 130 an interrupt. Every message is one
 sentence that names what is wrong, followed by the remedy.
@@ -117,7 +117,7 @@ class NotRunnable(TracecliError):
 
 
 class CommandNotFound(TracecliError):
-    """There is no command that `tracecli run` was given."""
+    """There is no command that `tracecli run` was given, or no client that is to be tried."""
 
     exit_code = 127
 

@@ -51,8 +51,8 @@ class Launched:
 
     def said(self) -> str:
         """What it has written."""
-        self.log.seek(0)
-        return self.log.read().decode("utf-8", "replace").strip()
+        file = self.log.fileno()  # its place in the file is the process's too, and has to stay
+        return os.pread(file, os.fstat(file).st_size, 0).decode("utf-8", "replace").strip()
 
     def end(self, *, kill_ingest: bool = False) -> None:
         """End it, and wait for it and for its ingest, which ends by itself; with bounds."""

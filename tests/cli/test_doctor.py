@@ -5,7 +5,10 @@ from __future__ import annotations
 import datetime as dt
 import json
 import os
+import platform
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import duckdb
 import pytest
@@ -17,7 +20,9 @@ from cryptography.x509.oid import NameOID
 from tests.policy.folders import folder
 from tests.support.exchanges import captured
 from tests.support.upkeep import spooled
-from tracecli.cli.doctor import BROKEN, Found, examine
+from tracecli.cli import surroundings
+from tracecli.cli.doctor import BROKEN, examine
+from tracecli.cli.found import Found
 from tracecli.cli.main import run
 from tracecli.config import Home
 from tracecli.store import connection
@@ -33,6 +38,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
     folder(tmp_path / "policies")
     authority(made, dt.timedelta(days=365))
     made.ca_bundle.touch()
+    monkeypatch.setattr(surroundings, "DEFAULT", ("127.0.0.1", 0))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10**12))
     monkeypatch.setenv("TRACECLI_HOME", str(made.root))
     monkeypatch.setenv("TRACECLI_POLICIES", str(tmp_path / "policies"))
     return made
@@ -61,10 +68,14 @@ def one(home: Home) -> Found:
 def test_all_is_well(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
     """A home in order is said to be, with exit code 0."""
     assert run(["doctor"]) == 0
-    assert capsys.readouterr() == ("", "Everything that was looked at is well.\n")
+    out, err = capsys.readouterr()
+    assert err == "Everything that was looked at is well.\n"
+    lines = dict(line.split(": ok: ") for line in out.splitlines())
+    assert f"Python {platform.python_version()}" in lines["versions"] and lines["disk"] == "1000.0 GB are free"
     assert run(["doctor", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["healthy"] and told["found"] == []
+    assert {one["check"] for one in told["well"]} == set(told["checks"]) == set(lines)
     assert {"home", "policies", "database", "spool", "ingest", "quarantine", "authority"} <= set(told["checks"])
 
 

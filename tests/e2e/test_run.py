@@ -43,6 +43,14 @@ for _ in client.chat.completions.create(**asked, stream=True, stream_options={"i
     pass
 sys.exit(7)
 """
+ANTHROPIC = """
+import anthropic
+client = anthropic.Anthropic(api_key="sk-ant-made-up")
+asked = dict(model="claude-haiku-4-5", max_tokens=100, messages=[{"role": "user", "content": "Hello."}])
+client.messages.create(**asked)
+with client.messages.stream(**asked) as answer:
+    answer.get_final_message()
+"""
 URLLIB = f"""
 import urllib.request
 asked = urllib.request.Request({CHAT!r}, {ASKED.encode()!r}, {{"Content-Type": "application/json"}})
@@ -113,6 +121,16 @@ def test_a_python_program(installed: Proxy, user: str, tmp_path: Path) -> None:
     told = json.loads((tmp_path / "r.json").read_text())
     assert (told["requests"], told["errors"], told["exit_code"]) == (2, 0, 7)
     assert (told["session"], told["input_tokens"], told["output_tokens"]) == (session_of(done), *tokens)
+
+
+def test_another_sdk(installed: Proxy, user: str) -> None:
+    """Anthropic's, plain and streamed: user, model and tokens are in the record."""
+    run(installed, "-q", "--user", user, "--", sys.executable, "-c", ANTHROPIC)
+    keys = ("stream", "request_model", "input_tokens", "output_tokens", "outcome")
+    assert [tuple(row[key] for key in keys) for row in installed.rows(user)] == [
+        (True, "claude-haiku-4-5", 1500, 200, "complete"),
+        (False, "claude-haiku-4-5", 1500, 200, "complete"),
+    ]
 
 
 def test_python_libraries(installed: Proxy, user: str) -> None:

@@ -113,6 +113,14 @@ def all_roots(home: Home, given: Mapping[str, str], authority: Path) -> bytes:
         raise HomeError(f"cannot read {error.filename}: {error.strerror}", "Make it readable, or unset it.") from error
 
 
+def own_roots(home: Home, given: Mapping[str, str]) -> Path | None:
+    """The file of authorities that the user's programs trust, where it is none of ours: a network may have its own."""
+    named = given.get("SSL_CERT_FILE")
+    if not named or not Path(named).is_file() or Path(named) == home.ca_bundle or home.scratch in Path(named).parents:
+        return None
+    return Path(named).absolute()
+
+
 def environment(given: Mapping[str, str], url: str, bundle: Path, *, loopback_too: bool = False) -> dict[str, str]:
     """The variables to set for a program."""
     made = variables.made(given, url, str(bundle), loopback_too=loopback_too)

@@ -8,15 +8,15 @@ from __future__ import annotations
 import datetime as dt
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
 
 import click
 import msgspec
 
 from tracecli import access, config
-from tracecli.cli import output
+from tracecli.cli import doctor_client, output, surroundings
+from tracecli.cli.found import Check, Found, Well
 from tracecli.config import Home
 from tracecli.errors import TracecliError
 
@@ -25,44 +25,60 @@ _WAITING_S = 60.0
 _EXPIRING = dt.timedelta(days=14)
 
 
-class Found(msgspec.Struct, frozen=True):
-    """One thing that is broken, or may become so."""
-
-    check: str
-    severity: Literal["error", "warning"]
-    problem: str
-    remedy: str
-
-
-type Check = Callable[[Home, Path], Iterator[Found]]
-
-
 @click.group("doctor", invoke_without_command=True)
+@click.option("--online", is_flag=True, help="Ask providers, too, whether they are reached through the proxy.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
-def command(context: click.Context, as_json: bool) -> int | None:
+def command(context: click.Context, online: bool, as_json: bool) -> int | None:
     """Look for what is broken, and say how to mend it.
 
-    Checks the policies, the home folder, the database, the spool, ingest and the certificate authority. The exit code
-    is 7 if something is broken; warnings leave it 0.
+    Checks versions, the home folder and its disk, the policies, the database, the spool, ingest, the certificate
+    authority and who trusts it, the proxies that run, the clock, and transparent mode. The exit code is 7 if something
+    is broken; warnings leave it 0.
+
+    Nothing is sent anywhere, unless --online asks three providers for their first page, through the proxy that runs or
+    one that is started for it, and without a key: whatever they answer, they are reached.
     """
     if context.invoked_subcommand is not None:
+        if online or as_json:
+            raise click.UsageError(f"`{context.invoked_subcommand}` takes its options after its name.", context)
         return None
     home = config.home()
     home.refuse_changes()
-    found = examine(home, config.policy_folder(home))
+    checks = {**CHECKS, surroundings.online: "providers answer"} if online else CHECKS
+    looked = look(home, config.policy_folder(home), checks)
+    found = [one for one in looked if isinstance(one, Found)]
     broken = any(one.severity == "error" for one in found)
     if as_json:
-        names = [check.__name__.strip("_") for check in CHECKS]
-        output.json({"healthy": not broken, "checks": names, "found": msgspec.to_builtins(found)})
-    elif found:
-        from tracecli.tables import visible
-
-        lines = [visible.line(f"{one.check}: {one.severity}: {one.problem}. {one.remedy}") for one in found]
-        output.listing(lines, lines)
+        well = [one for one in looked if isinstance(one, Well)]
+        told = {"healthy": not broken, "checks": [_name(check) for check in checks]}
+        output.json({**told, "found": msgspec.to_builtins(found), "well": msgspec.to_builtins(well)})
     else:
-        output.say("Everything that was looked at is well.")
+        _show(looked)
     return BROKEN if broken else None
+
+
+def _show(looked: Sequence[Found | Well]) -> None:
+    """What is well first, for it scrolls away; what is to be done last."""
+    from tracecli.tables import visible
+
+    well: dict[str, list[str]] = {}
+    for one in looked:
+        if isinstance(one, Well):
+            well.setdefault(one.check, []).append(one.about)
+    lines = [visible.line(f"{name}: ok: {', '.join(abouts)}") for name, abouts in well.items()]
+    found = [one for one in looked if isinstance(one, Found)]
+    for one in sorted(found, key=lambda one: one.severity == "error"):
+        lines.append(visible.line(f"{one.check}: {one.severity}: {one.problem}. {one.remedy}"))
+    output.listing(lines, lines)
+    errors = sum(one.severity == "error" for one in found)
+    if not found:
+        output.say("Everything that was looked at is well.")
+    else:
+        output.say(f"{errors or 'Nothing'} broken, {len(found) - errors or 'no'} warnings.")
+
+
+command.add_command(doctor_client.command)
 
 
 @command.command("secrets")
@@ -95,20 +111,29 @@ def secrets(as_json: bool) -> int | None:
 
 
 def examine(home: Home, policies: Path) -> list[Found]:
-    """What all checks found."""
-    found: list[Found] = []
-    for check in CHECKS:
-        name = check.__name__.strip("_")
+    """What all checks found wrong."""
+    return [one for one in look(home, policies) if isinstance(one, Found)]
+
+
+def look(home: Home, policies: Path, checks: Mapping[Check, str] | None = None) -> list[Found | Well]:
+    """What all checks found, wrong or well."""
+    looked: list[Found | Well] = []
+    for check, about in (CHECKS if checks is None else checks).items():
+        name = _name(check)
         try:
-            found += check(home, policies)
+            looked += list(check(home, policies)) or [Well(name, about)]
         except TracecliError as error:
-            found.append(Found(name, "error", error.problem, error.remedy))
+            looked.append(Found(name, "error", error.problem, error.remedy))
         except OSError as error:
-            found.append(Found(name, "error", f"cannot read {error.filename}: {error.strerror}", "Make it readable."))
-    return found
+            looked.append(Found(name, "error", f"cannot read {error.filename}: {error.strerror}", "Make it readable."))
+    return looked
 
 
-def _home(home: Home, policies: Path) -> Iterator[Found]:
+def _name(check: Check) -> str:
+    return check.__name__.strip("_")
+
+
+def _home(home: Home, policies: Path) -> Iterator[Found | Well]:
     if not home.root.exists():
         yield Found("home", "warning", f"nothing is recorded in {home.root} yet", "Start `tracecli proxy`.")
         return
@@ -127,7 +152,7 @@ def _home(home: Home, policies: Path) -> Iterator[Found]:
 
 
 def _private(home: Home) -> Iterator[Found]:
-    folders = (home.root, home.spool, home.bodies, home.parts, home.said, home.quarantine)
+    folders = (home.root, home.spool, home.bodies, home.parts, home.said, home.quarantine, home.coverage)
     for path in (*folders, home.database, home.secret, home.keys, home.proxy_users, home.ledger):
         if path.exists() and (mode := stat.S_IMODE(path.stat().st_mode)) & 0o077:
             problem = f"others of this machine may use {path} (mode {mode:o})"
@@ -151,7 +176,7 @@ def _access(home: Home) -> Iterator[Found]:
         yield Found("home", "warning", problem, f"`chmod o+x {path}`, or move the home.")
 
 
-def _policies(home: Home, policies: Path) -> Iterator[Found]:
+def _policies(home: Home, policies: Path) -> Iterator[Found | Well]:
     from tracecli.cli.policy import findings
 
     if not policies.exists() and policies == home.root / "policies":
@@ -162,7 +187,7 @@ def _policies(home: Home, policies: Path) -> Iterator[Found]:
         yield Found("policies", one.severity, f"{place}: {key}{one.problem}", one.remedy)
 
 
-def _encryption(home: Home, policies: Path) -> Iterator[Found]:
+def _encryption(home: Home, policies: Path) -> Iterator[Found | Well]:
     if not home.keys.exists():
         return
     from tracecli.store import reencryption
@@ -173,7 +198,7 @@ def _encryption(home: Home, policies: Path) -> Iterator[Found]:
         yield Found("encryption", "warning", problem, "`tracecli ingest --once` goes on with it.")
 
 
-def _database(home: Home, policies: Path) -> Iterator[Found]:
+def _database(home: Home, policies: Path) -> Iterator[Found | Well]:
     from tracecli.store.connection import opened
 
     try:
@@ -184,7 +209,7 @@ def _database(home: Home, policies: Path) -> Iterator[Found]:
     yield from ()
 
 
-def _spool(home: Home, policies: Path) -> Iterator[Found]:
+def _spool(home: Home, policies: Path) -> Iterator[Found | Well]:
     from tracecli import spool
 
     for path in spool.strange(home.spool):
@@ -203,7 +228,7 @@ def _spool(home: Home, policies: Path) -> Iterator[Found]:
         yield Found("spool", "error", problem, f"`tracecli ingest --once` loads them; {home.ingest_log} says why not.")
 
 
-def _quarantine(home: Home, policies: Path) -> Iterator[Found]:
+def _quarantine(home: Home, policies: Path) -> Iterator[Found | Well]:
     try:
         kept = [path for path in home.quarantine.iterdir() if not path.name.startswith(".")]
     except FileNotFoundError:
@@ -216,7 +241,7 @@ def _quarantine(home: Home, policies: Path) -> Iterator[Found]:
         )
 
 
-def _ingest(home: Home, policies: Path) -> Iterator[Found]:
+def _ingest(home: Home, policies: Path) -> Iterator[Found | Well]:
     from tracecli.ingest import Status
 
     try:
@@ -230,12 +255,14 @@ def _ingest(home: Home, policies: Path) -> Iterator[Found]:
         yield Found("ingest", "error", f"ingest failed: {status.last_error}", f"See {home.ingest_log}.")
 
 
-def _authority(home: Home, policies: Path) -> Iterator[Found]:
+def _authority(home: Home, policies: Path) -> Iterator[Found | Well]:
     path = home.mitmproxy / "mitmproxy-ca-cert.pem"
     if not path.exists():
         if home.root.exists():
             problem = f"there is no certificate authority in {home.mitmproxy} yet"
             yield Found("authority", "warning", problem, "The first start of `tracecli proxy` makes it.")
+        else:
+            yield Well("authority", "there is none yet; the first start makes it")
         return
     from cryptography import x509
 
@@ -253,6 +280,24 @@ def _authority(home: Home, policies: Path) -> Iterator[Found]:
     elif not home.ca_bundle.exists():
         problem = f"{home.ca_bundle}, which clients trust, is not there"
         yield Found("authority", "warning", problem, "The next start of the proxy writes it.")
+    else:
+        yield Well("authority", f"it is good until {ends:%Y-%m-%d}")
 
 
-CHECKS: tuple[Check, ...] = (_home, _policies, _encryption, _database, _spool, _ingest, _quarantine, _authority)
+CHECKS: Mapping[Check, str] = {
+    surroundings.versions: "they fit together",
+    _home: "it is private, and can be written to",
+    surroundings.disk: "there is room",
+    _policies: "they are valid",
+    _encryption: "what is to be encrypted is",
+    _database: "it can be read",
+    _spool: "nothing waits for long",
+    _ingest: "it has not failed",
+    _quarantine: "it is empty",
+    _authority: "it is good",
+    surroundings.trust: "there is no authority yet",
+    surroundings.proxies: "they take calls",
+    surroundings.clock: "nothing is of the future",
+    surroundings.transparent: "not in use",
+}
+"""The checks, and what is so where they find nothing."""

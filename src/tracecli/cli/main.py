@@ -79,7 +79,7 @@ EXIT_CODES = {
     9: "an OpenTelemetry collector cannot be reached, or refuses",
     10: "the firewall cannot be set: no permission, no tool, or it refuses",
     126: "`tracecli run`: the command cannot be executed",
-    127: "`tracecli run`: there is no such command",
+    127: "`tracecli run`, `doctor client`: there is no such command",
     130: "interrupted",
 }
 

@@ -132,7 +132,7 @@ class _Proxy:
                 return
         policies = config.policy_folder(self._home)
         authority.check(self._home)
-        roots = _roots_of(self._given, self._home)
+        roots = attributing.own_roots(self._home, self._given)
         with using.started_one(self._home, policies, self._words, upstream, roots) as (reached, launched):
             self.reached, self._launched = reached, launched
             yield self
@@ -159,14 +159,6 @@ def _upstream(home: Home, given: Mapping[str, str]) -> Upstream | None:
             f"`unset {found.variable}`, or start what listened there.",
         )
     return found
-
-
-def _roots_of(given: Mapping[str, str], home: Home) -> Path | None:
-    """The file of authorities that the user's programs trust, where it is none of ours: a network may have its own."""
-    named = given.get("SSL_CERT_FILE")
-    if not named or not Path(named).is_file() or Path(named) == home.ca_bundle or home.scratch in Path(named).parents:
-        return None
-    return Path(named).absolute()
 
 
 @contextlib.contextmanager

@@ -135,7 +135,7 @@ def stage() -> Iterator[Stage]:
     Raises ProxyError if the proxy does not start.
     """
     with contextlib.ExitStack() as stack:
-        signals = _Signals()
+        signals = Signals()
         stack.enter_context(signals.heard())
         with signals.held():
             folder = Path(tempfile.mkdtemp(prefix="tracecli-demo-"))
@@ -187,7 +187,7 @@ def _problem(call: Call, rows: list[Row]) -> str | None:
 
 
 @contextlib.contextmanager
-def _proxy(home: Home, provider: StandIn, signals: _Signals) -> Iterator[int]:
+def _proxy(home: Home, provider: StandIn, signals: Signals) -> Iterator[int]:
     """The port of `tracecli proxy`, running as a process of its own."""
     words = ["--listen", "127.0.0.1:0", "--home", str(home.root), "--policies", str(home.root / "policies")]
     for name in ("openai", "anthropic"):
@@ -200,7 +200,7 @@ def _proxy(home: Home, provider: StandIn, signals: _Signals) -> Iterator[int]:
         yield proxy.ready()["listen"][0][1]
 
 
-class _Signals:
+class Signals:
     """Makes SIGTERM and SIGHUP unwind the stack as Ctrl-C does, and the first of them the only one.
 
     Clearing up takes a moment, and must not stop half-way; nor must the start of a process, between its beginning and

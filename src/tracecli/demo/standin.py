@@ -1,24 +1,27 @@
-"""A small stand-in for an AI provider: HTTPS on 127.0.0.1, answers in the shapes of OpenAI and Anthropic.
+"""A small stand-in for AI providers on 127.0.0.1: answers in the shapes of each, by path (`answers.py`).
 
-Each wire format has a port of its own, as each provider has a host of its own. The certificate is for `localhost` and
-signed by an authority that is made on the spot; nothing but who is given that authority trusts it. It asks for no API
-key and sends nothing anywhere.
+It is spoken to in two ways. The demo goes to a port for each provider, over HTTPS for `localhost`. The trial of clients
+goes through it as through a proxy that the network has: whatever host a tunnel is opened to, it is the stand-in that
+answers there, so that nothing reaches a network. The certificates are signed by an authority that is made on the spot;
+nothing but who is given that authority trusts it. It asks for no API key and sends nothing anywhere.
 """
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
+import functools
 import http.server
 import ipaddress
 import json
-import secrets
 import ssl
 import threading
 import time
-from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -26,9 +29,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from tracecli.config import PRIVATE_FILE
+from tracecli.demo.answers import FORMATS, Answer, Format
 
-OPENAI_MODEL = "gpt-4o-mini-2024-07-18"
-ANTHROPIC_MODEL = "claude-haiku-4-5-20251001"
+_DATED = {"gpt-4o-mini": "gpt-4o-mini-2024-07-18", "claude-haiku-4-5": "claude-haiku-4-5-20251001"}
+"""What OpenAI and Anthropic answer with, where a model is asked for by its short name."""
 
 # A model thinks before its first token and then writes at a pace that a reader can follow.
 _THINKS_S = 0.12
@@ -47,24 +51,37 @@ _SIGNS_CERTIFICATES = x509.KeyUsage(
 )
 
 
+@dataclass(frozen=True)
+class Served:
+    """A call that was answered, as it has to be recorded."""
+
+    host: str
+    model: str
+    """As it was asked for."""
+    stream: bool
+    tokens_in: int
+    tokens_out: int
+
+
 class StandIn:
     """The provider, running in threads between `with` and its end.
 
     `answers` maps the last message of a request to the text of its answer; whatever else is asked gets `otherwise`.
     """
 
-    def __init__(self, folder: Path, answers: dict[str, str], otherwise: str) -> None:
+    def __init__(self, folder: Path, answers: Mapping[str, str], otherwise: str, *, pace: float = 1.0) -> None:
         self.authority = folder / "provider-authority.pem"
-        leaf = folder / "provider.pem"
-        _make_certificates(self.authority, leaf)
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(leaf)
-        context.set_alpn_protocols(["http/1.1"])
-        self._servers = {name: _Server(context, kind, answers, otherwise) for name, kind in _KINDS.items()}
+        self.served: list[Served] = []
+        """In the order in which the answers began."""
+        self._signs = _Authority(self.authority, folder)
+        says = _Says(answers, otherwise, pace, self._signs.context, self.served)
+        direct = self._signs.context("localhost")
+        self._servers = {name: _Server(says, direct) for name in ("openai", "anthropic")}
+        self._servers["proxy"] = _Server(says, None)
 
-    def port(self, provider: str) -> int:
-        """Where `openai` or `anthropic` listens."""
-        return self._servers[provider].server_port
+    def port(self, name: str) -> int:
+        """Where `openai` or `anthropic` listens, over TLS; or `proxy`, which opens tunnels."""
+        return self._servers[name].server_port
 
     def __enter__(self) -> StandIn:
         for name, server in self._servers.items():
@@ -77,51 +94,104 @@ class StandIn:
             server.server_close()
 
 
+@dataclass(frozen=True)
+class _Says:
+    """What all connections share."""
+
+    answers: Mapping[str, str]
+    otherwise: str
+    pace: float
+    """1: as a model writes; 0: at once."""
+    context: Callable[[str], ssl.SSLContext]
+    """Makes a TLS context for a host."""
+    served: list[Served]
+
+
 class _Server(http.server.ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
 
-    def __init__(self, context: ssl.SSLContext, kind: type[_Handler], answers: dict[str, str], otherwise: str) -> None:
-        super().__init__(("127.0.0.1", 0), kind)
-        self.answers = answers
-        self.otherwise = otherwise
-        # The handshake is left to the thread of the connection, so that a slow client holds up nobody else.
-        self.socket = context.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
+    def __init__(self, says: _Says, context: ssl.SSLContext | None) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.says = says
+        if context is not None:
+            # The handshake is left to the thread of the connection, so that a slow client holds up nobody else.
+            self.socket = context.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say nothing: a client that leaves in the middle of a stream is part of the show."""
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
-    """One connection; subclasses know a wire format."""
+    """One connection."""
 
     protocol_version = "HTTP/1.1"
     server: _Server
-    path_of_calls: str
+    disable_nagle_algorithm = True
+
+    def do_CONNECT(self) -> None:
+        """Open a tunnel, and be at its end who was asked for."""
+        self.send_response(200, "Connection established")
+        self.end_headers()
+        host = self.path.rpartition(":")[0].strip("[]")
+        self.rfile.close()
+        self.request = self.server.says.context(host).wrap_socket(self.connection, server_side=True)
+        self.setup()
+        self.close_connection = False
+
+    def finish(self) -> None:
+        """Close the tunnel, too, of which the server knows nothing."""
+        super().finish()
+        self.connection.close()
 
     def do_POST(self) -> None:
         """Answer one call."""
-        body = self.rfile.read(int(self.headers.get("content-length", "0")))
-        if self.path.partition("?")[0] != self.path_of_calls:
-            self._send(404, {"error": {"message": f"Unknown path {self.path}", "type": "invalid_request_error"}})
-            return
-        asked = json.loads(body)
-        prompt = asked["messages"][-1]["content"]
-        text = self.server.answers.get(prompt, self.server.otherwise)
-        tokens_in, tokens_out = _tokens(prompt) + 8, _tokens(text)
-        time.sleep(_THINKS_S)
-        if asked.get("stream"):
-            self._stream(self.events(text, tokens_in, tokens_out))
+        asked = self._body()
+        url = urlsplit(self.path if "://" in self.path else f"//{self.headers.get('host', '')}{self.path}")
+        host = url.hostname or ""
+        for pattern, form in FORMATS:
+            if match := pattern.fullmatch(f"{host}{url.path}"):
+                streams = form.streams(asked, match)
+                self._answer(form, host, form.model(asked, match), form.prompt(asked), streams=streams)
+                return
+        self._unknown()
+
+    def do_GET(self) -> None:
+        """There is nothing to get, and no WebSocket: who wanted one goes on with HTTP."""
+        if self.headers.get("upgrade"):
+            self._send(426, {"error": {"message": "There are no WebSockets here", "type": "invalid_request_error"}})
         else:
-            self._send(200, self.whole(text, tokens_in, tokens_out))
+            self._unknown()
 
-    @abstractmethod
-    def whole(self, text: str, tokens_in: int, tokens_out: int) -> dict[str, Any]:
-        """The body of a plain answer."""
+    def _body(self) -> dict[str, Any]:
+        if self.headers.get("transfer-encoding", "").lower() == "chunked":
+            body = b"".join(iter(functools.partial(self._chunk), b""))
+        else:
+            body = self.rfile.read(int(self.headers.get("content-length", "0")))
+        with contextlib.suppress(ValueError):
+            asked = json.loads(body)
+            if isinstance(asked, dict):
+                return asked
+        return {}
 
-    @abstractmethod
-    def events(self, text: str, tokens_in: int, tokens_out: int) -> Iterator[str]:
-        """The server-sent events of a streamed answer."""
+    def _chunk(self) -> bytes:
+        data = self.rfile.read(int(self.rfile.readline().partition(b";")[0], 16))
+        self.rfile.readline()
+        return data
+
+    def _answer(self, form: Format, host: str, model: str, prompt: str, *, streams: bool) -> None:
+        says = self.server.says
+        text = says.answers.get(prompt, says.otherwise)
+        answer = Answer(_DATED.get(model, model), text, _tokens(prompt) + 8, _tokens(text))
+        says.served.append(Served(host, model, streams, answer.tokens_in, answer.tokens_out))
+        time.sleep(_THINKS_S * says.pace)
+        if streams:
+            self._stream(form.content_type, form.pieces(answer))
+        else:
+            self._send(200, form.whole(answer))
+
+    def _unknown(self) -> None:
+        self._send(404, {"error": {"message": f"Unknown path {self.path}", "type": "invalid_request_error"}})
 
     def log_message(self, format: str, *args: Any) -> None:
         """Print nothing."""
@@ -138,119 +208,15 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def _stream(self, events: Iterator[str]) -> None:
+    def _stream(self, content_type: str, pieces: Iterator[bytes]) -> None:
         self.send_response(200)
-        self.send_header("Content-Type", "text/event-stream; charset=utf-8")
+        self.send_header("Content-Type", content_type)
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
-        for event in events:
-            data = event.encode()
+        for data in pieces:
             self.wfile.write(b"%x\r\n%b\r\n" % (len(data), data))
-            time.sleep(_BETWEEN_TOKENS_S)
+            time.sleep(_BETWEEN_TOKENS_S * self.server.says.pace)
         self.wfile.write(b"0\r\n\r\n")
-
-
-class _OpenAI(_Handler):
-    path_of_calls = "/v1/chat/completions"
-
-    def whole(self, text: str, tokens_in: int, tokens_out: int) -> dict[str, Any]:
-        message: dict[str, Any] = {"role": "assistant", "content": text, "refusal": None, "annotations": []}
-        return {
-            **self._about("chat.completion"),
-            "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}],
-            "usage": _openai_usage(tokens_in, tokens_out),
-        }
-
-    def events(self, text: str, tokens_in: int, tokens_out: int) -> Iterator[str]:
-        about = self._about("chat.completion.chunk")
-        deltas: list[dict[str, Any]] = [{"role": "assistant", "content": "", "refusal": None}]
-        deltas += [{"content": piece} for piece in _pieces(text)]
-        for delta in deltas:
-            yield _data({**about, "choices": [_choice(delta, None)], "usage": None})
-        yield _data({**about, "choices": [_choice({}, "stop")], "usage": None})
-        yield _data({**about, "choices": [], "usage": _openai_usage(tokens_in, tokens_out)})
-        yield "data: [DONE]\n\n"
-
-    def _about(self, kind: str) -> dict[str, Any]:
-        return {
-            "id": f"chatcmpl-{secrets.token_hex(12)}",
-            "object": kind,
-            "created": int(time.time()),
-            "model": OPENAI_MODEL,
-            "service_tier": "default",
-            "system_fingerprint": "fp_0000000000",
-        }
-
-
-class _Anthropic(_Handler):
-    path_of_calls = "/v1/messages"
-
-    def whole(self, text: str, tokens_in: int, tokens_out: int) -> dict[str, Any]:
-        return self._message(tokens_in, tokens_out) | {
-            "content": [{"type": "text", "text": text}],
-            "stop_reason": "end_turn",
-        }
-
-    def events(self, text: str, tokens_in: int, tokens_out: int) -> Iterator[str]:
-        yield _named({"type": "message_start", "message": self._message(tokens_in, 1)})
-        yield _named({"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}})
-        yield _named({"type": "ping"})
-        for piece in _pieces(text):
-            delta = {"type": "text_delta", "text": piece}
-            yield _named({"type": "content_block_delta", "index": 0, "delta": delta})
-        yield _named({"type": "content_block_stop", "index": 0})
-        ending = {"stop_reason": "end_turn", "stop_sequence": None}
-        yield _named({"type": "message_delta", "delta": ending, "usage": {"output_tokens": tokens_out}})
-        yield _named({"type": "message_stop"})
-
-    def _message(self, tokens_in: int, tokens_out: int) -> dict[str, Any]:
-        return {
-            "id": f"msg_{secrets.token_hex(12)}",
-            "type": "message",
-            "role": "assistant",
-            "model": ANTHROPIC_MODEL,
-            "content": [],
-            "stop_reason": None,
-            "stop_sequence": None,
-            "usage": {
-                "input_tokens": tokens_in,
-                "cache_creation_input_tokens": 0,
-                "cache_read_input_tokens": 0,
-                "output_tokens": tokens_out,
-                "service_tier": "standard",
-            },
-        }
-
-
-_KINDS: dict[str, type[_Handler]] = {"openai": _OpenAI, "anthropic": _Anthropic}
-
-
-def _choice(delta: dict[str, Any], finish_reason: str | None) -> dict[str, Any]:
-    return {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
-
-
-def _openai_usage(tokens_in: int, tokens_out: int) -> dict[str, Any]:
-    return {
-        "prompt_tokens": tokens_in,
-        "completion_tokens": tokens_out,
-        "total_tokens": tokens_in + tokens_out,
-        "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
-        "completion_tokens_details": {"reasoning_tokens": 0, "audio_tokens": 0},
-    }
-
-
-def _data(value: dict[str, Any]) -> str:
-    return f"data: {json.dumps(value)}\n\n"
-
-
-def _named(value: dict[str, Any]) -> str:
-    return f"event: {value['type']}\n{_data(value)}"
-
-
-def _pieces(text: str) -> list[str]:
-    """The text in pieces of a word, each with the space before it."""
-    first, *rest = text.split(" ")
-    return [first, *(f" {word}" for word in rest)]
 
 
 def _tokens(text: str) -> int:
@@ -258,34 +224,61 @@ def _tokens(text: str) -> int:
     return max(1, round(len(text) / 4))
 
 
-def _make_certificates(authority: Path, leaf: Path) -> None:
-    """Write an authority, and the key and certificate of `localhost` signed by it."""
-    authority_key = ec.generate_private_key(ec.SECP256R1())
-    authority_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "tracecli demo provider")])
-    authority_certificate = (
-        _certificate(authority_name, authority_name, authority_key.public_key())
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(_SIGNS_CERTIFICATES, critical=True)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(authority_key.public_key()), critical=False)
-        .sign(authority_key, hashes.SHA256())
-    )
-    key = ec.generate_private_key(ec.SECP256R1())
-    names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
-    certificate = (
-        _certificate(
-            x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")]), authority_name, key.public_key()
+class _Authority:
+    """Signs a certificate for whatever name is asked for."""
+
+    def __init__(self, file: Path, folder: Path) -> None:
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._leaf_key = ec.generate_private_key(ec.SECP256R1())
+        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "tracecli demo provider")])
+        self._folder = folder
+        self._contexts: dict[str, ssl.SSLContext] = {}
+        self._one_at_a_time = threading.Lock()
+        own = (
+            _certificate(self._name, self._name, self._key.public_key())
+            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .add_extension(_SIGNS_CERTIFICATES, critical=True)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(self._key.public_key()), critical=False)
+            .sign(self._key, hashes.SHA256())
         )
-        .add_extension(x509.SubjectAlternativeName(names), critical=False)
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key()), critical=False)
-        .sign(authority_key, hashes.SHA256())
-    )
-    authority.write_bytes(authority_certificate.public_bytes(serialization.Encoding.PEM))
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    leaf.touch(PRIVATE_FILE)
-    leaf.write_bytes(private + certificate.public_bytes(serialization.Encoding.PEM))
+        file.write_bytes(own.public_bytes(serialization.Encoding.PEM))
+
+    def context(self, host: str) -> ssl.SSLContext:
+        """A server's TLS settings, for a host."""
+        with self._one_at_a_time:
+            if host not in self._contexts:
+                self._contexts[host] = self._made(host)
+            return self._contexts[host]
+
+    def _made(self, host: str) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        leaf = self._folder / "provider.pem"
+        leaf.touch(PRIVATE_FILE)
+        private = self._leaf_key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        leaf.write_bytes(private + self._signed(host).public_bytes(serialization.Encoding.PEM))
+        context.load_cert_chain(leaf)
+        leaf.unlink()
+        context.set_alpn_protocols(["http/1.1"])
+        return context
+
+    def _signed(self, host: str) -> x509.Certificate:
+        names: list[x509.GeneralName] = [x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+        with contextlib.suppress(ValueError):
+            names.insert(0, x509.DNSName(host))
+        signing = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
+        return (
+            _certificate(
+                x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "stand-in")]),
+                self._name,
+                self._leaf_key.public_key(),
+            )
+            .add_extension(x509.SubjectAlternativeName(names), critical=False)
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .add_extension(signing, critical=False)
+            .sign(self._key, hashes.SHA256())
+        )
 
 
 def _certificate(

@@ -56,7 +56,7 @@ class Reached:
 
 def addresses(home: Home) -> set[tuple[str, int]]:
     """Where the proxies of a home listen."""
-    return {address for proxy in running.proxies(home) for address in _reachable(proxy)}
+    return {address for proxy in running.proxies(home) for address in reachable(proxy)}
 
 
 def running_one(home: Home, upstream: Upstream | None, user: str, password: str) -> Reached | None:
@@ -64,8 +64,8 @@ def running_one(home: Home, upstream: Upstream | None, user: str, password: str)
     for proxy in running.proxies(home):
         if upstream is not None and upstream.mode not in proxy.modes:
             continue
-        for host, port in _reachable(proxy):
-            if _serves(host, port, user, password):
+        for host, port in reachable(proxy):
+            if serves(host, port, user, password):
                 return _reached(home, proxy, host, port)
     return None
 
@@ -98,7 +98,7 @@ def started_one(
             launched.end()
             raise
     try:
-        for host, port in _reachable(about):
+        for host, port in reachable(about):
             yield _reached(home, about, host, port), launched
             return
         raise ProxyError("the proxy that was started listens nowhere", "Leave out its --mode.")
@@ -131,12 +131,13 @@ def _reached(home: Home, proxy: RunningProxy, host: str, port: int) -> Reached:
     return Reached(host, port, authority, policies, max(1, len(proxy.workers)))
 
 
-def _reachable(proxy: RunningProxy) -> Iterator[tuple[str, int]]:
+def reachable(proxy: RunningProxy) -> Iterator[tuple[str, int]]:
+    """Where it listens, as addresses that can be connected to."""
     for host, port in proxy.listen:
         yield {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port  # noqa: S104 - compared, not bound
 
 
-def _serves(host: str, port: int, user: str, password: str) -> bool:
+def serves(host: str, port: int, user: str, password: str) -> bool:
     """Whether a proxy that opens tunnels is there, and takes the password."""
     login = base64.b64encode(f"{user}:{password}".encode()).decode()
     asked = f"CONNECT {_NOWHERE} HTTP/1.1\r\nHost: {_NOWHERE}\r\nProxy-Authorization: Basic {login}\r\n\r\n"
