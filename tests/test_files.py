@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,7 @@ def test_a_status_is_told_where_there_is_no_room(tmp_path: Path, monkeypatch: py
     status = tmp_path / "status.json"
     files.write_status(status, json.dumps({"lost": 0, "about": "x" * 100}).encode())
 
-    def full(path: Path, content: bytes) -> None:
+    def full(path: Path, content: bytes, shared: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(files, "write_whole", full)
@@ -24,3 +26,22 @@ def test_a_status_is_told_where_there_is_no_room(tmp_path: Path, monkeypatch: py
         assert json.loads(status.read_bytes()) == {"lost": lost}
     with pytest.raises(FileNotFoundError):
         files.write_status(tmp_path / "other.json", b"{}")
+
+
+@pytest.mark.parametrize("drafted", [False, True])
+def test_a_pipe_is_written_to(tmp_path: Path, drafted: bool) -> None:
+    """What is no file, as /dev/null, stays what it is."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    read: list[bytes] = []
+    reader = threading.Thread(target=lambda: read.append(pipe.read_bytes()))
+    reader.start()
+    if drafted:
+        with files.drafted(pipe) as draft:
+            draft.write_bytes(b"content")
+    else:
+        files.write_whole(pipe, b"content")
+    reader.join(20)
+    assert read == [b"content"]
+    assert pipe.is_fifo()
+    assert list(tmp_path.iterdir()) == [pipe]

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
+import stat
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -26,10 +29,14 @@ def write_new(path: Path, content: bytes) -> None:
 
 
 def write_whole(path: Path, content: bytes, shared: Shared | None = None) -> None:
-    """Write or replace a file: readers see the old content or the new one.
+    """Write or replace a file: readers see the old content or the new one. A device or a pipe is written to.
 
     Raises OSError if it cannot be written; the old content stays then.
     """
+    if _is_special(path):
+        with path.open("wb") as special:
+            special.write(content)
+        return
     draft = _draft(path, content, shared)
     try:
         draft.replace(path)
@@ -64,7 +71,16 @@ def to_disk(path: Path) -> None:
 
 @contextlib.contextmanager
 def drafted(path: Path) -> Iterator[Path]:
-    """A private, empty file beside `path`, that takes its place at the end. Raises OSError."""
+    """A private, empty file beside `path`, that takes its place at the end. Raises OSError.
+
+    What was written to it goes to a device or a pipe that has the name, and does not take its place.
+    """
+    if _is_special(path):
+        with tempfile.TemporaryDirectory() as folder:
+            yield (aside := Path(folder) / path.name)
+            with aside.open("rb") as written, path.open("wb") as special:
+                shutil.copyfileobj(written, special)
+        return
     draft = _beside(path)
     os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, PRIVATE_FILE))
     try:
@@ -72,6 +88,15 @@ def drafted(path: Path) -> Iterator[Path]:
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def _is_special(path: Path) -> bool:
+    """Whether there is something that is neither file nor folder, as /dev/null."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 def _beside(path: Path) -> Path:
