@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from tests.support.upkeep import STARTED_US, chat, spooled, stored
+from tests.support.upkeep import STARTED_US, chat, new_home, spooled, stored
 from tracecli.cli.main import run
 from tracecli.clients.table import CLIENTS, client_of
 from tracecli.config import Home
@@ -26,11 +26,7 @@ HOSTILE = "\x1b[31mred\u202e"
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
-    made = Home(tmp_path / "home")
-    made.prepare()
-    (tmp_path / "policies").mkdir()
-    monkeypatch.setenv("TRACECLI_HOME", str(made.root))
-    return made
+    return new_home(tmp_path, monkeypatch)
 
 
 class Counting:

@@ -15,14 +15,14 @@ from tests.support.chats import answered, call
 from tests.support.deadly import die_at
 from tests.support.entries import entry
 from tests.support.secrets_in_files import files_with
-from tracecli import browse, erasing, finding, ingest, ledger
+from tests.support.upkeep import new_home, spooled, stored
+from tracecli import browse, erasing, finding, ledger
 from tracecli.cache.entries import Entries
 from tracecli.cli.main import run
 from tracecli.config import Home
 from tracecli.exchange import Captured
 from tracecli.query import syntax
 from tracecli.query.syntax import EVERYTHING, parse
-from tracecli.spool import SpoolWriter
 from tracecli.store import erasure, holds
 
 _JSON = [("Content-Type", "application/json")]
@@ -31,12 +31,7 @@ _SHARED = "You are a helpful assistant of the harbour office. " * 100
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
-    home = Home(tmp_path / "home")
-    home.prepare()
-    (tmp_path / "policies").mkdir()
-    monkeypatch.setenv("TRACECLI_HOME", str(home.root))
-    monkeypatch.setenv("TRACECLI_POLICIES", str(tmp_path / "policies"))
-    return home
+    return new_home(tmp_path, monkeypatch)
 
 
 def said(second: int, user: str, **changes: object) -> Captured:
@@ -48,17 +43,6 @@ def said(second: int, user: str, **changes: object) -> Captured:
         second, request, answered(f"{mark} is told. " * 100), user=user, request_headers=_JSON, response_headers=_JSON,
         **changes,
     )  # fmt: skip
-
-
-def spooled(home: Home, *exchanges: Captured) -> None:
-    writer = SpoolWriter(home.spool)
-    assert all(writer.append(one) for one in exchanges)
-    writer.close()
-
-
-def stored(home: Home, *exchanges: Captured) -> None:
-    spooled(home, *exchanges)
-    ingest.run(home, once=True, ended=lambda: True, policies=home.root.parent / "policies")
 
 
 def users(home: Home) -> list[str]:

@@ -10,7 +10,8 @@ import pytest
 from tests.support.chats import answered, asked, call
 from tests.support.deadly import die_at
 from tests.support.secrets_in_files import files_with
-from tests.test_erasing import home, stored
+from tests.support.upkeep import stored
+from tests.test_erasing import home
 from tracecli import browse, erasing, finding, ledger
 from tracecli.cli.main import run
 from tracecli.config import Home

@@ -206,12 +206,6 @@ class Reader(io.RawIOBase):
             self._at += len(piece)
         return b"".join(pieces)
 
-    def readinto(self, buffer: object) -> int:
-        view = memoryview(buffer).cast("B")  # type: ignore[arg-type]
-        data = self.read(len(view))
-        view[: len(data)] = data
-        return len(data)
-
     def close(self) -> None:
         self._file.close()
         super().close()

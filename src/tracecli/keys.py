@@ -309,8 +309,4 @@ def _wrapped(user_key: bytes, key: DataKey, made_at: dt.datetime) -> Wrapped:
 def _write(home: Home, what: Stored) -> None:
     content = msgspec.json.format(msgspec.json.encode(what), indent=1) + b"\n"
     files.write_whole(home.keys, content, partial(access.share, home, "content"))
-    folder = os.open(home.root, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)  # what is encrypted with a new key must not be older than the key
-    finally:
-        os.close(folder)
+    files.to_disk(home.root)  # what is encrypted with a new key must not be older than the key

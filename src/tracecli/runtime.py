@@ -284,7 +284,9 @@ class Runtime:
             return
         authority, self._authority = self._authority, None
         with contextlib.suppress(OSError):
-            files.write_whole(self.home.ca_bundle, roots.joined([roots.system(), authority]), self._for_readers)
+            bundle = roots.joined([roots.system(), authority])
+            if not (self.home.ca_bundle.exists() and self.home.ca_bundle.read_bytes() == bundle):
+                files.write_whole(self.home.ca_bundle, bundle, self._for_readers)
         self._unsynced = authority
 
     def _bring_authority_to_disk(self) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests.support.looks import rendered
-from tests.support.upkeep import chat, new_home, policies, stored
+from tests.support.upkeep import chat, new_home, stored
 from tests.support.waiting import wait_until
 from tracecli.cli.main import run
 from tracecli.config import Home
@@ -27,10 +27,7 @@ from tracecli.tables import db as tables
 
 @pytest.fixture
 def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
-    made = new_home(tmp_path)
-    monkeypatch.setenv("TRACECLI_HOME", str(made.root))
-    monkeypatch.setenv("TRACECLI_POLICIES", str(policies(made)))
-    return made
+    return new_home(tmp_path, monkeypatch)
 
 
 @pytest.fixture

@@ -13,12 +13,12 @@ from tests.support.deadly import die_at
 from tests.support.encrypting import encrypt, key_file
 from tests.support.entries import entry
 from tests.support.secrets_in_files import files_with
+from tests.support.upkeep import new_home, spooled, stored
 from tracecli import browse, ingest, keys, ledger
 from tracecli.cache.entries import Entries
 from tracecli.cli.main import run
 from tracecli.config import Home, KeySource
 from tracecli.exchange import Captured
-from tracecli.spool import SpoolWriter
 from tracecli.store import bodies, erasure
 from tracecli.store.reencryption import left
 
@@ -28,12 +28,7 @@ HISTORY = "You are a helpful assistant of the harbour office. " * 100
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
-    home = Home(tmp_path / "home")
-    home.prepare()
-    (tmp_path / "policies").mkdir()
-    monkeypatch.setenv("TRACECLI_HOME", str(home.root))
-    monkeypatch.setenv("TRACECLI_POLICIES", str(tmp_path / "policies"))
-    return home
+    return new_home(tmp_path, monkeypatch)
 
 
 def said(second: int) -> Captured:
@@ -43,17 +38,6 @@ def said(second: int) -> Captured:
     ]
     request = json.dumps({"model": "gpt-4o-mini", "messages": messages}).encode()
     return call(second, request, answered(f"{MARK} No{second:03}y. " * 100))
-
-
-def spooled(home: Home, *exchanges: Captured) -> None:
-    writer = SpoolWriter(home.spool, ring=keys.ring(home))
-    assert all(writer.append(one) for one in exchanges)
-    writer.close()
-
-
-def stored(home: Home, *exchanges: Captured) -> None:
-    spooled(home, *exchanges)
-    ingest.run(home, once=True, ended=lambda: True, policies=home.root.parent / "policies")
 
 
 def in_the_clear(home: Home) -> list[str]:

@@ -31,10 +31,7 @@ AT = dt.datetime(2026, 11, 22, tzinfo=dt.UTC)
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
     monkeypatch.delenv("TIKTOKEN_CACHE_DIR", raising=False)
-    made = new_home(tmp_path)
-    monkeypatch.setenv("TRACECLI_HOME", str(made.root))
-    monkeypatch.setenv("TRACECLI_POLICIES", str(policies(made)))
-    return made
+    return new_home(tmp_path, monkeypatch)
 
 
 @pytest.fixture

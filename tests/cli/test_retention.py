@@ -29,9 +29,7 @@ FAR = 36_500  # days after the requests: nothing is over by the real clock
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
-    made = new_home(tmp_path)
-    monkeypatch.setenv("TRACECLI_HOME", str(made.root))
-    monkeypatch.setenv("TRACECLI_POLICIES", str(policies(made)))
+    made = new_home(tmp_path, monkeypatch)
     (policies(made) / "default.toml").write_text("[retention]\ncontent = '30d'\n")
     return made
 

@@ -62,8 +62,6 @@ def test_what_looks_like_a_provider(host: str, why: str) -> None:
         "s3.us-east-1.amazonaws.com",
         "cdn-lfs.huggingface.co",
         "huggingface.co",
-        "pypi.org",
-        "registry.npmjs.org",
         "ai.example.com",
         "www.some-clinic.ai",
         "some-clinic.ai",

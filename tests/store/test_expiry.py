@@ -166,6 +166,7 @@ def test_a_record_waits_for_its_content(home: Home) -> None:
 
 KILLED = """
 import datetime as dt, os, pathlib, shutil, signal, sys
+from tracecli import files
 from tracecli.config import Home
 from tracecli.store import bodies, expiry
 
@@ -180,7 +181,7 @@ def dying(steps):
     for name in ("rename", "chmod"):
         setattr(pathlib.Path, name, step(getattr(pathlib.Path, name)))
     expiry.transaction, expiry._copy = step(expiry.transaction), step(expiry._copy)
-    expiry._to_disk, expiry._attach_old = step(expiry._to_disk), step(expiry._attach_old)
+    files.to_disk, expiry._attach_old = step(files.to_disk), step(expiry._attach_old)
     bodies.forget, expiry.forget_answers = step(bodies.forget), step(expiry.forget_answers)
     expiry.shutil.rmtree = step(shutil.rmtree)
 

@@ -367,6 +367,7 @@ def test_another_database_under_the_name(home: Home, tmp_path: Path) -> None:
 
 KILLED = """
 import os, pathlib, shutil, signal, sys
+from tracecli import files
 from tracecli.config import Home
 from tracecli.store import backup
 
@@ -379,7 +380,7 @@ def dying(steps):
             return done(*args, **kwargs)
         return stepped
     pathlib.Path.rename, os.link = step(pathlib.Path.rename), step(os.link)
-    backup._folder, backup._synced = step(backup._folder), step(backup._synced)
+    backup._folder, files.to_disk = step(backup._folder), step(files.to_disk)
 
 home, target, does = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), sys.argv[3]
 for steps in range(0, 200, 4):

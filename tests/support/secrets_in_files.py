@@ -51,7 +51,9 @@ def _database(path: Path) -> bytes:
     for _ in range(1000):
         try:
             connection = duckdb.connect(str(path), read_only=True)
-        except duckdb.IOException:  # ingest has it, for milliseconds
+        except duckdb.IOException:  # ingest has it, for milliseconds, or was only making it
+            if not path.exists():
+                raise FileNotFoundError(path) from None
             time.sleep(random.uniform(0.002, 0.02))
             continue
         with connection:

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pytest
 
 from tests.support.exchanges import captured
-from tracecli import ingest
+from tracecli import ingest, keys
 from tracecli.config import Home
 from tracecli.exchange import Captured, new_id
 from tracecli.spool import SpoolWriter
@@ -51,17 +52,20 @@ def chat(model: str = "gpt-4o", **changes: Any) -> Captured:
     return captured(json.dumps(request).encode(), json.dumps(body).encode(), **values)
 
 
-def new_home(folder: Path) -> Home:
-    """An empty home and an empty policy folder beside it."""
+def new_home(folder: Path, environment: pytest.MonkeyPatch | None = None) -> Home:
+    """An empty home and an empty policy folder beside it, which `environment` is to name."""
     home = Home(folder / "home")
     home.prepare()
-    (folder / "policies").mkdir()
+    policies(home).mkdir()
+    if environment:
+        environment.setenv("TRACECLI_HOME", str(home.root))
+        environment.setenv("TRACECLI_POLICIES", str(policies(home)))
     return home
 
 
 def spooled(home: Home, *exchanges: Captured) -> None:
     """Put exchanges into the spool."""
-    writer = SpoolWriter(home.spool)
+    writer = SpoolWriter(home.spool, ring=keys.ring(home))
     for exchange in exchanges:
         assert writer.append(exchange)
     writer.close()

@@ -10,6 +10,7 @@ import msgspec
 
 from tracecli import config
 from tracecli.cli import output
+from tracecli.config import Home
 from tracecli.errors import ConfigError
 from tracecli.query import syntax
 from tracecli.query.syntax import EVERYTHING, Query
@@ -45,6 +46,13 @@ def command(
         question = f"Erase {'what was said in' if content_only else 'all of'} {{}}, for good?"
         confirmed(question, len(finding.ids(home, wanted, dt.datetime.now(dt.UTC))))
     asked = erasing.ask(home, wanted, what, users, content_only=content_only)
+    return carried_out(home, asked, as_json)
+
+
+def carried_out(home: Home, asked: str, as_json: bool) -> int | None:
+    """Have done what was asked for, and show the receipt; returns the exit code."""
+    from tracecli import erasing
+
     receipt = erasing.carried_out(home, asked, config.policy_folder(home))
     if as_json:
         output.json(msgspec.to_builtins(receipt) | {"complete": receipt.complete})

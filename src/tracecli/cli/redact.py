@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-import msgspec
 
 from tracecli import config
 from tracecli.cli import output
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
     from tracecli.redaction import Rules
 
 ALWAYS = "secrets"
-INCOMPLETE = 7
 
 _REF = re.compile(r"last|[0-9a-f]{8}[0-9a-f-]*", re.IGNORECASE)
 
@@ -114,7 +112,7 @@ def apply(
     while the proxy records and people read. What is on legal hold stays as it is.
     """
     from tracecli import erasing, finding
-    from tracecli.cli.erase import confirmed
+    from tracecli.cli.erase import carried_out, confirmed
     from tracecli.query import syntax
     from tracecli.rewriting import Rules
 
@@ -130,14 +128,7 @@ def apply(
     what = f"redaction of {', '.join([*named.kinds, *named.expressions]) or ALWAYS}"
     rules = Rules(list(named.kinds), named.expressions)
     asked = erasing.ask(home, query, what, [], content_only=False, rules=rules)
-    receipt = erasing.carried_out(home, asked, config.policy_folder(home))
-    if as_json:
-        output.json(msgspec.to_builtins(receipt) | {"complete": receipt.complete})
-    else:
-        from tracecli.tables import erasure as tables
-
-        output.listing(tables.receipt(receipt), tables.plain(receipt))
-    return None if receipt.complete else INCOMPLETE
+    return carried_out(home, asked, as_json)
 
 
 def _rules(policy: str | None, kinds: tuple[str, ...], words: tuple[str, ...], patterns: tuple[str, ...]) -> Rules:

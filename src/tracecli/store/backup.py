@@ -103,7 +103,7 @@ def make(home: Home, target: Path, *, with_spool: bool = False) -> Backup:
         if target.exists():
             raise _exists(target)
         draft.rename(target)
-        _synced(target.parent)
+        files.to_disk(target.parent)
     except OSError as error:
         raise _cannot("write the backup", error) from error
     finally:
@@ -345,7 +345,7 @@ def _move_aside(home: Home, names: list[str], aside: Path) -> None:
     first = [path.name for path in snapshot.database_files(home)]
     for name in sorted(names, key=lambda name: name not in first):
         (home.root / name).rename(aside / name)
-    _synced(aside)
+    files.to_disk(aside)
 
 
 def _put(home: Home, stage: Home) -> None:
@@ -361,7 +361,7 @@ def _put(home: Home, stage: Home) -> None:
         if path.is_dir() and place.is_dir():
             place.rmdir()  # empty, or it would have been moved aside
         path.rename(place)
-    _synced(home.root)
+    files.to_disk(home.root)
     home.prepare()
     access.apply(home)
 
@@ -386,12 +386,4 @@ def _name(root: Path, path: Path) -> str:
 
 def _to_disk(folder: Path) -> None:
     for path in (folder, *(path for path in folder.rglob("*") if path.is_dir())):
-        _synced(path)
-
-
-def _synced(folder: Path) -> None:
-    file = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)
+        files.to_disk(path)

@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import logging
-import os
 import shutil
 import sys
 import time
@@ -24,7 +23,7 @@ from typing import Any
 
 import duckdb
 
-from tracecli import access, keys
+from tracecli import access, files, keys
 from tracecli.cache.entries import Entries
 from tracecli.config import PRIVATE_FOLDER, Home
 from tracecli.errors import ConfigError, HomeError, StoreBusy, TracecliError
@@ -162,9 +161,9 @@ def _rewrite(home: Home, going: str, parameters: list[Any]) -> None:
                 _copy(connection, going, parameters)
             connection.execute("DETACH fresh")
             access.share(home, "metadata", draft.database)
-            _to_disk(draft.database)
+            files.to_disk(draft.database)
             draft.database.rename(home.database)
-            _to_disk(home.root)
+            files.to_disk(home.root)
             time.sleep(_LINGER_S)
     except (duckdb.Error, OSError) as error:
         raise HomeError(
@@ -200,14 +199,6 @@ def _copy(connection: duckdb.DuckDBPyConnection, going: str, parameters: list[An
         connection.execute(
             f'INSERT INTO fresh."{table}" BY NAME SELECT * FROM old."{table}"{stays}'  # noqa: S608 - text of ours only
         )
-
-
-def _to_disk(path: Path) -> None:
-    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)
 
 
 class Keeper:

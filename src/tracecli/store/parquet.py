@@ -73,7 +73,7 @@ def moved(home: Home, draft: Path, folder: Path) -> tuple[int, str]:
         os.fsync(file.fileno())
         size = os.fstat(file.fileno()).st_size
     draft.rename(folder / draft.name)
-    _folder_to_disk(folder)
+    files.to_disk(folder)
     return size, digest
 
 
@@ -142,14 +142,6 @@ def _text(value: str) -> str:
 
 def _private(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_CLOEXEC, PRIVATE_FILE)
-
-
-def _folder_to_disk(folder: Path) -> None:
-    file = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)
 
 
 def as_list(values: Sequence[Any]) -> str:
