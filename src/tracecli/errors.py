@@ -17,6 +17,7 @@
     ├── NoProxy            8  no proxy is running
     ├── CollectorError     9  a collector cannot be reached, or refuses
     ├── FirewallError     10  the firewall cannot be set: no permission, no tool, or it refuses
+    ├── DatasetError      11  a dataset cannot be built: nothing fits, or too few examples are left
     ├── NotRunnable      126  the command of `tracecli run` cannot be executed
     └── CommandNotFound  127  there is no such command, or no such client
 
@@ -132,3 +133,9 @@ class FirewallError(TracecliError):
     """The firewall cannot be set: there is no permission or no tool, or it refuses."""
 
     exit_code = 10
+
+
+class DatasetError(TracecliError):
+    """A dataset cannot be built of what there is."""
+
+    exit_code = 11

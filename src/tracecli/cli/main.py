@@ -39,6 +39,7 @@ SECTIONS = {
         "export": "Hand what was recorded to other tools.",
         "coverage": "Show what was not seen, or not whole, and what to do about it.",
     },
+    "Training": {"dataset": "Make training files of what was recorded."},
     "Policies": {
         "policy": "Say what is recorded and cached, and of whom.",
         "cache": "See what the response cache holds and saves, and what it would.",
@@ -78,6 +79,7 @@ EXIT_CODES = {
     8: "no proxy is running",
     9: "an OpenTelemetry collector cannot be reached, or refuses",
     10: "the firewall cannot be set: no permission, no tool, or it refuses",
+    11: "a dataset cannot be built: nothing fits, or too few examples are left",
     126: "`tracecli run`: the command cannot be executed",
     127: "`tracecli run`, `doctor client`: there is no such command",
     130: "interrupted",

@@ -1,0 +1,15 @@
+"""`tracecli dataset`: training files of what was recorded."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.group("dataset")
+def command() -> None:
+    """Make training files of what was recorded."""
+
+
+_COMMANDS: tuple[click.Command, ...] = ()
+for _one in _COMMANDS:
+    command.add_command(_one)

@@ -1,0 +1,1 @@
+"""The formats of training files, one module a family of them."""
