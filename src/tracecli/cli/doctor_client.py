@@ -68,7 +68,7 @@ def command(name: str, as_json: bool) -> int | None:
     """Make test calls with a client's own stack, and see whether they are recorded.
 
     NAME is python, node, curl, claude, codex, gemini, aider or boto3: the program of that name on your PATH. Of python
-    urllib calls, and requests, httpx and openai if they are installed.
+    urllib calls, and requests, httpx, openai and websockets if they are installed.
 
     It calls a stand-in provider on this machine through a proxy, both there for as long as this takes. It takes no key,
     and gets a home directory and an environment of its own, so that neither your settings nor your records change.
