@@ -86,8 +86,9 @@ def test_a_read_only_disk(own_proxy: Proxy, client: httpx2.Client, user: str) ->
             assert recorded(own_proxy, user) == ["before"]
             assert f"the disk of {home} is read-only" in tracecli(home, "proxy", "status").stderr
             assert f"cannot write to {home}: Read-only file system" in tracecli(home, "doctor", code=7).stdout
-            told = tracecli(home, "db", "check", code=5).stderr
-            assert told.endswith(": Read-only file system. Make it writable, or name another place.\n"), told
+            for words in (("db", "check"), ("ingest", "--once")):
+                told = tracecli(home, *words, code=5).stderr
+                assert "Read-only file system" in told and "Make it writable, or name another" in told, told
     except NoDisk as error:
         pytest.skip(str(error))
     call(client, f"{user}-after")
@@ -105,6 +106,8 @@ def test_a_proxy_that_may_open_no_more_files(own_proxy: Proxy, client: httpx2.Cl
         loaded(own_proxy)
         with pytest.raises(httpx2.TransportError), own_proxy.client() as another:
             call(another, f"{user}-another")
+        told = tracecli(own_proxy.home, "doctor", code=7).stdout
+        assert " takes no more calls: it has " in told and "Raise that (`ulimit -n`" in told
         call(client, f"{user}-second")
     with own_proxy.client() as another:
         call(another, f"{user}-after")

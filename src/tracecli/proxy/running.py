@@ -69,7 +69,7 @@ class Status(msgspec.Struct):
 
 def status(home: Home) -> Status:
     """Look. A home that does not exist has nothing."""
-    return Status(proxies(home), _waiting(home), _ingest_error(home), _is_read_only(home))
+    return Status(proxies(home), _waiting(home), _ingest_error(home), home.read_only)
 
 
 def proxies(home: Home) -> list[RunningProxy]:
@@ -126,13 +126,6 @@ def _waiting(home: Home) -> Waiting:
         if waits:
             there.behind_s = max(there.behind_s, time.time() - about.st_mtime)
     return there
-
-
-def _is_read_only(home: Home) -> bool:
-    try:
-        return bool(os.statvfs(home.root).f_flag & os.ST_RDONLY)
-    except (OSError, AttributeError):  # there is no home; or no such call, on Windows
-        return False
 
 
 def _ingest_error(home: Home) -> str | None:
