@@ -249,9 +249,9 @@ def clients() -> str:
 def tried_clients() -> str:
     """What `tests/clients/all_clients.py` saw."""
     tried = json.loads(Path(__file__).with_name("tried_clients.json").read_text("utf-8"))
-    rows = ["| client | | version | on | plain | streamed |", "| --- | --- | --- | --- | --- | --- |"]
+    rows = ["| client | | version | on | recipe | plain | streamed |", "| --- | --- | --- | --- | --- | --- | --- |"]
     for one in tried:
-        cells = [one[key] for key in ("client", "for", "version", "date", "plain", "streamed")]
+        cells = [one[key] for key in ("client", "for", "version", "date", "recipe", "plain", "streamed")]
         rows.append(f"| {' | '.join(map(_cell, cells))} |")
     return "\n".join(rows) + "\n"
 

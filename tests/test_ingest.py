@@ -14,6 +14,7 @@ import msgspec
 import pytest
 
 from tests.support.exchanges import captured
+from tests.support.open_files import no_more_files
 from tests.support.synced import Synced
 from tests.support.waiting import wait_until
 from tracecli import browse, files, ingest, spool
@@ -322,6 +323,18 @@ def test_a_damaged_database_is_named(home: Home) -> None:
     home.database.write_bytes(b"not a database" * 1000)
     with pytest.raises(HomeError, match=r"cannot open the database .*traces\.duckdb"):
         browse.latest(home, 1)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="it takes a limit of Linux")
+def test_a_database_that_the_machine_refuses_to_open(home: Home) -> None:
+    """Too many open files say nothing against the database: nobody is told to move it away."""
+    spooled(home, chat())
+    load(home)
+    refused = pytest.raises(HomeError, match=r"cannot open the database .*: Too many open files\. Let a process have")
+    with no_more_files(os.getpid()), refused, opened(home, write=True):
+        pass
+    with opened(home, write=True):
+        pass
 
 
 def test_readers_wait_for_the_writer(home: Home) -> None:

@@ -110,7 +110,7 @@ def test_recorded_content_cannot_pass_for_a_frame(home: Home, tmp_path: Path) ->
     inside = written(home, other, captured(b"forged")).read_bytes()
     segment = written(home, tmp_path, captured(inside, inside))
     data = segment.read_bytes()
-    [damage] = list(spool.frames(home, segment.stem, b"\x00" + data[1:]))
+    [damage] = list(spool.frames(home, segment.stem, bytes([data[0] ^ 1]) + data[1:]))
     assert isinstance(damage, Damage)
     assert damage.length == len(data)
 

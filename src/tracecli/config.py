@@ -13,6 +13,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pwd
 import shlex
@@ -159,6 +160,14 @@ class Home:
             return False
         return owner != os.geteuid() and not os.access(self.root, os.W_OK)
 
+    @property
+    def read_only(self) -> bool:
+        """Whether its disk is: nobody can write anything there."""
+        try:
+            return bool(os.statvfs(self.root).f_flag & os.ST_RDONLY)
+        except OSError:  # there is no home
+            return False
+
     def refuse_changes(self) -> None:
         """Raise NotYours if this process may write nothing there because it is somebody else's."""
         if self.foreign:
@@ -179,7 +188,8 @@ class Home:
                 if (mode := folder.stat().st_mode & 0o777) & 0o077 & ~shared:
                     folder.chmod(PRIVATE_FOLDER | mode & shared)
                 if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
-                    raise PermissionError(13, "Permission denied", str(folder))
+                    why = errno.EROFS if self.read_only else errno.EACCES
+                    raise OSError(why, os.strerror(why), str(folder))
         except OSError as error:
             raise HomeError(
                 f"cannot use the home folder {self.root}: {error.strerror} ({error.filename})",

@@ -25,6 +25,18 @@ Exit code 2 is a command line that cannot be parsed, 1 a bug in tracecli, 130 an
 sentence that names what is wrong, followed by the remedy.
 """
 
+import errno
+
+OF_THE_MACHINE = {
+    errno.EROFS: "Make it writable, or name another place.",
+    errno.ENOSPC: "Make room.",
+    errno.EDQUOT: "Make room.",
+    errno.EMFILE: "Let a process have more files open: `ulimit -n`.",
+    errno.ENFILE: "Let the system have more files open: `sysctl fs.file-max`.",
+    errno.EIO: "The disk is damaged, or gone: look after it.",
+}
+"""What the machine refuses anybody, by the number of the error, and the remedy."""
+
 
 class TracecliError(Exception):
     """Something the user can act on."""

@@ -90,6 +90,7 @@ class Runtime:
         self._about: dict[str, Any] = {}
         self._told: dict[str, Any] = {}
         self._tell_again = self._report_again = 0.0
+        self._failure_again: dict[str, float] = {}
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._keep_going, name="tracecli", daemon=True)
 
@@ -200,10 +201,20 @@ class Runtime:
                 self._keep_unseen,
                 self._tell,
             ):
+                name = step.__name__.strip("_")
                 try:
                     step()
+                except OSError as error:
+                    self._report_failure(name, error)
                 except Exception:
-                    log.warning("tracecli: %s failed; traffic goes on", step.__name__.strip("_"), exc_info=True)
+                    log.warning("tracecli: %s failed; traffic goes on", name, exc_info=True)
+
+    def _report_failure(self, name: str, error: OSError) -> None:
+        """The disk, or what else the machine refuses: no bug, and soon the same again."""
+        now = time.monotonic()
+        if now >= self._failure_again.get(name, now):
+            self._failure_again[name] = now + _REPORT_AGAIN_S
+            log.warning("tracecli: %s failed, and is tried again; traffic goes on: %s", name, error)
 
     def _watch_ingest(self) -> None:
         if self._ingest:
@@ -364,10 +375,19 @@ class IngestProcess:
             )
             self.let_go()
             self.process = None
-            self._next_start = now + self._backoff_s
-            self._backoff_s = min(self._backoff_s * 2, _MAX_BACKOFF_S)
+            self._back_off(now)
         elif now >= self._next_start:
-            self._start()
+            try:
+                self._start()
+            except OSError as error:
+                log.warning(
+                    "tracecli: ingest cannot be started, and that is tried again in %.0f s: %s", self._backoff_s, error
+                )
+                self._back_off(now)
+
+    def _back_off(self, now: float) -> None:
+        self._next_start = now + self._backoff_s
+        self._backoff_s = min(self._backoff_s * 2, _MAX_BACKOFF_S)
 
     def _start(self) -> None:
         output = os.open(self.home.ingest_log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, PRIVATE_FILE)

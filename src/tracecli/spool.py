@@ -20,6 +20,7 @@ merely not there yet if the writer lives.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import itertools
@@ -69,6 +70,7 @@ def _checksum(lengths: bytes, *parts: bytes) -> int:
     return crc
 
 
+_NO_MORE_FILES = (errno.EMFILE, errno.ENFILE)
 _PROBE_BYTES = 1 << 20
 _MEASURE_S = 1.0
 
@@ -105,6 +107,7 @@ class SpoolWriter:
         self.failing = False
         """The last write failed, and none would succeed as far as is known."""
         self._lock = threading.Lock()
+        self._spare = _Spare()
         self._left_over = True
         self._segment: _Segment | None = None
         self._full: list[_Segment] = []
@@ -118,7 +121,7 @@ class SpoolWriter:
                 return False
             try:
                 if self._segment is None:
-                    self._segment = _Segment(self.folder, self.ring)
+                    self._segment = self._new_segment()
                 self._segment.append(captured)
                 if self._segment.size >= self.seal_bytes:
                     self._full.append(self._segment)
@@ -129,6 +132,14 @@ class SpoolWriter:
             self.written += 1
             self.failing = False
             return True
+
+    def _new_segment(self) -> _Segment:
+        try:
+            return _Segment(self.folder, self.ring)
+        except OSError as error:
+            if error.errno not in _NO_MORE_FILES or not self._spare.give_up():
+                raise
+            return _Segment(self.folder, self.ring)
 
     def _refuse(self, error: Exception) -> None:
         self.lost += 1
@@ -157,6 +168,8 @@ class SpoolWriter:
                 segment.to_disk()
         for full in due:
             self._seal(full)
+        with self._lock:
+            self._spare.keep()
 
     def _measure(self) -> None:
         """See how much waits. What there is when nothing may be added any more leaves room for usage records."""
@@ -186,6 +199,8 @@ class SpoolWriter:
                 self._segment = None
         for segment in due:
             self._seal(segment)
+        with self._lock:
+            self._spare.close()
 
     def _could_write(self) -> bool:
         """Whether the folder takes a file of some size again."""
@@ -202,9 +217,52 @@ class SpoolWriter:
 
     def _seal(self, segment: _Segment) -> None:
         try:
-            segment.seal()
+            segment.to_disk()
         except OSError as error:
             self.last_error = f"{type(error).__name__}: {error}"
+        with self._lock:
+            self._spare.close_or_take(segment.file)
+
+
+class _Spare:
+    """A file that is held back: where a process may open no more, it makes room for one."""
+
+    def __init__(self) -> None:
+        self._nothing: int | None = None
+        """Open for nothing, and what the one that is held back is a copy of."""
+        self._held: int | None = None
+
+    def keep(self) -> None:
+        """Hold one back, unless no more can be open."""
+        with contextlib.suppress(OSError):
+            if self._nothing is None:
+                self._nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+            if self._held is None:
+                self._held = os.dup(self._nothing)
+
+    def give_up(self) -> bool:
+        """Make room for one; whether there was one."""
+        if self._held is None:
+            return False
+        os.close(self._held)
+        self._held = None
+        return True
+
+    def close_or_take(self, file: int) -> None:
+        """Close a file. If none is held back, its number is, and never free in between for a connection to take."""
+        if self._nothing is None or self._held is not None:
+            with contextlib.suppress(OSError):
+                os.close(file)
+            return
+        os.dup2(self._nothing, file, inheritable=False)
+        self._held = file
+
+    def close(self) -> None:
+        """Hold nothing back any more."""
+        self.give_up()
+        if self._nothing is not None:
+            os.close(self._nothing)
+            self._nothing = None
 
 
 def _bring_to_disk(folder: Path) -> None:
@@ -273,12 +331,6 @@ class _Segment:
         if not self._named:
             files.to_disk(self._folder)
             self._named = True
-
-    def seal(self) -> None:
-        try:
-            self.to_disk()
-        finally:
-            os.close(self.file)
 
 
 def segments(folder: Path) -> list[Path]:

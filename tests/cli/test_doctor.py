@@ -18,14 +18,17 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from tests.policy.folders import folder
+from tests.support.encrypting import encrypt
 from tests.support.exchanges import captured
-from tests.support.upkeep import spooled
+from tests.support.upkeep import spooled, stored
+from tracecli import keys
 from tracecli.cli import surroundings
 from tracecli.cli.doctor import BROKEN, examine
 from tracecli.cli.found import Found
 from tracecli.cli.main import run
 from tracecli.config import Home
 from tracecli.store import connection
+from tracecli.store.reencryption import Reencrypter
 
 
 @pytest.fixture
@@ -72,11 +75,33 @@ def test_all_is_well(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
     assert err == "Everything that was looked at is well.\n"
     lines = dict(line.split(": ok: ") for line in out.splitlines())
     assert f"Python {platform.python_version()}" in lines["versions"] and lines["disk"] == "1000.0 GB are free"
+    assert lines["encryption"] == "it is off"
     assert run(["doctor", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["healthy"] and told["found"] == []
     assert {one["check"] for one in told["well"]} == set(told["checks"]) == set(lines)
     assert {"home", "policies", "database", "spool", "ingest", "quarantine", "authority"} <= set(told["checks"])
+
+
+def test_encryption_that_is_on_or_off(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
+    """It says which of them it is, also of a home where it was on once; and what is left to be encrypted."""
+
+    def said() -> list[str]:
+        assert run(["doctor"]) == 0
+        return [line for line in capsys.readouterr().out.splitlines() if line.startswith("encryption")]
+
+    stored(home, captured())
+    encrypt(home)
+    assert said() == [
+        "encryption: warning: files of content that are not encrypted with the newest key yet: 2. "
+        "`tracecli ingest --once` goes on with it."
+    ]
+    Reencrypter(home, whole=True).step(dt.datetime.now(dt.UTC))
+    assert said() == ["encryption: ok: it is on, and all content is encrypted with the newest key"]
+    keys.turn_off(home)
+    assert said()[0].startswith("encryption: warning: files of content that are still encrypted, though it is off: 2. ")
+    Reencrypter(home, whole=True).step(dt.datetime.now(dt.UTC))
+    assert said() == ["encryption: ok: it is off"]
 
 
 def test_a_home_that_is_not_there(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ It makes a virtual environment, or a folder of npm's, for each group in a tempor
 used again), installs the newest versions, and runs every client against the stand-in, with nothing changed but
 `tracecli run` before the command. What counts is what `usage show` has: user, model and tokens, as the stand-in gave
 them. It prints a table, and with --write puts it into `docs/tried_clients.json`, from which the page of clients is
-made. The exit code is 1 if a client was not recorded as it should be.
+made. The exit code is 1 if a client was not recorded as it should be. Node, npm and curl are those of this machine.
 
 `--python` names the interpreter for aider, which takes no Python beyond 3.12.
 """
@@ -29,12 +29,14 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.commands import ROOT
+from tracecli.clients import table
 from tracecli.clients.calls import CALLERS, KEY, SAID, Call
 from tracecli.demo.trial import Trial, trial
 
 TABLE = ROOT / "docs" / "tried_clients.json"
 _USER = "alice"
-_KINDS = {"python": "Python", "aider": "agent", "node": "Node", "agents": "agent"}
+_WITH_PIP = ("python", "frameworks", "aider")
+"""Frameworks ask for older SDKs than the newest, and aider for an older Python."""
 _INSTALL_S = 1200
 _RUN_S = 120
 
@@ -43,10 +45,12 @@ _RUN_S = 120
 class Client:
     """One client: what installs it, and how it calls."""
 
-    name: str
+    kind: str
+    """What it is, as in `table.CLIENTS`."""
     group: str
-    """`python`, `aider`, `node` or `agents`: what is installed together."""
+    """What is installed together: one of `_WITH_PIP`, `node`, `agents`; or `machine`: it is there."""
     package: str
+    """Its name, and that of what installs it."""
     plain: tuple[str, ...] | None
     """The command of a plain call; None: it always streams."""
     streamed: tuple[str, ...]
@@ -54,31 +58,52 @@ class Client:
     environment: Mapping[str, str] = field(default_factory=dict)
     options: tuple[str, ...] = ()
     """Of `tracecli run`."""
+    needs: str = ""
+    """What its user has to do besides; a sentence."""
+
+    @property
+    def recipe(self) -> str:
+        """How a user runs it."""
+        return f"`{' '.join(['tracecli run', *self.options, '--', self.streamed[0]])} …` {self.needs}".rstrip()
 
 
-def _python(name: str, source: str, model: str, *options: str, **environment: str) -> Client:
+def _python(
+    name: str,
+    source: str,
+    model: str,
+    options: tuple[str, ...] = (),
+    needs: str = "",
+    group: str = "python",
+    **environment: str,
+) -> Client:
     """`source` is a program in which `stream` says how to call."""
     plain, streamed = (("python", "-c", f"stream = {stream}\n{source}") for stream in (False, True))
-    return Client(name, "python", name, plain, streamed, model, environment, options)
+    return Client("Python", group, name, plain, streamed, model, environment, options, needs)
 
 
-def _node(name: str, source: str, model: str, **environment: str) -> Client:
+def _node(name: str, source: str, model: str, *options: str, **environment: str) -> Client:
     plain, streamed = (
         ("node", "--input-type=module", "-e", f"const stream = {stream};\n{source}") for stream in ("false", "true")
     )
-    return Client(name, "node", name, plain, streamed, model, environment)
+    return Client("Node", "node", name, plain, streamed, model, environment, options)
 
 
-def _shipped(name: str, group: str, package: str) -> Client:
-    """One that `tracecli doctor client` knows."""
+def _shipped(kind: str, group: str, name: str, package: str) -> Client:
+    """One that `tracecli doctor client` knows; where it knows several of the name, the one of the package."""
     caller = CALLERS[name]
+    calls = [call for call in caller.calls if call.stack == package] or caller.calls
 
     def command(call: Call) -> tuple[str, ...]:
         return (caller.programs[-1], *call.words)
 
-    by_kind = {call.kind: command(call) for call in caller.calls}
-    model = caller.calls[0].model
-    return Client(package, group, package, by_kind.get("plain"), by_kind["streamed"], model, caller.environment)
+    by_kind = {call.kind: command(call) for call in calls}
+    plain, streamed = by_kind.get("plain"), by_kind["streamed"]
+    return Client(kind, group, package, plain, streamed, calls[0].model, caller.environment)
+
+
+def _needs(name: str) -> str:
+    """Of one that is in the table of clients."""
+    return next(known.needs for known in table.CLIENTS if known.name == name)
 
 
 _CHAT = f'dict(model=MODEL, messages=[{{"role": "user", "content": "{SAID}"}}])'
@@ -89,6 +114,14 @@ if stream:
 else:
     client.chat.completions.create(**asked)
 """
+
+_REQUEST = f"""
+asked = "https://api.openai.com/v1/chat/completions"
+headers = {{"Authorization": "Bearer {KEY}"}}
+body = {{"model": "gpt-4o-mini", "messages": [{{"role": "user", "content": "{SAID}"}}], "stream": stream}}
+if stream: body["stream_options"] = {{"include_usage": True}}
+"""
+_ON_THIS_MACHINE = ("--local",)
 
 CLIENTS = (
     _python(
@@ -170,9 +203,9 @@ MODEL = "llama3.2"
 for _ in ollama.chat(**{_CHAT}, stream=True) if stream else [ollama.chat(**{_CHAT})]: pass
 """,
         "llama3.2",
-        "--local",  # it is on this machine
+        _ON_THIS_MACHINE,
     ),
-    _shipped("boto3", "python", "boto3"),
+    _shipped("Python", "python", "boto3", "boto3"),
     _python(
         "litellm",
         f"""
@@ -187,8 +220,75 @@ else:
         "gpt-4o-mini",
         OPENAI_API_KEY=KEY,
     ),
+    _python(
+        "langchain-openai",
+        f"""
+from langchain_openai import ChatOpenAI
+model = ChatOpenAI(model="gpt-4o-mini")
+print([part.text for part in model.stream("{SAID}")] if stream else model.invoke("{SAID}"))
+""",
+        "gpt-4o-mini",
+        group="frameworks",
+        OPENAI_API_KEY=KEY,
+    ),
+    _python(
+        "langchain-anthropic",
+        f"""
+from langchain_anthropic import ChatAnthropic
+model = ChatAnthropic(model="claude-haiku-4-5")
+print([part.text for part in model.stream("{SAID}")] if stream else model.invoke("{SAID}"))
+""",
+        "claude-haiku-4-5",
+        group="frameworks",
+        ANTHROPIC_API_KEY=KEY,
+    ),
+    _python(
+        "llama-index-llms-openai",
+        f"""
+from llama_index.core.llms import ChatMessage
+from llama_index.llms.openai import OpenAI
+model = OpenAI(model="gpt-4o-mini")
+asked = [ChatMessage(role="user", content="{SAID}")]
+print([part.delta for part in model.stream_chat(asked)] if stream else model.chat(asked))
+""",
+        "gpt-4o-mini",
+        group="frameworks",
+        OPENAI_API_KEY=KEY,
+    ),
+    _shipped("Python", "python", "python", "requests"),
+    _shipped("Python", "python", "python", "httpx"),
+    _shipped("Python", "python", "python", "websockets"),
+    _python(
+        "aiohttp",
+        f"""
+import asyncio, aiohttp
+{_REQUEST}
+async def main():
+    async with aiohttp.ClientSession(trust_env=True) as session:
+        async with session.post(asked, json=body, headers=headers) as answer:
+            answer.raise_for_status()
+            async for _ in answer.content: pass
+asyncio.run(main())
+""",
+        "gpt-4o-mini",
+        needs=_needs("aiohttp"),
+    ),
+    _python(
+        "urllib3",
+        f"""
+import os, urllib3
+{_REQUEST}
+url = urllib3.util.parse_url(os.environ["HTTPS_PROXY"])
+pool = urllib3.ProxyManager(url.url, proxy_headers=urllib3.make_headers(proxy_basic_auth=url.auth))
+answer = pool.request("POST", asked, json=body, headers=headers, preload_content=False)
+assert answer.status == 200, answer.status
+for _ in answer.stream(): pass
+""",
+        "gpt-4o-mini",
+        needs=_needs("urllib3"),
+    ),
     Client(
-        "llm",
+        "Python",
         "python",
         "llm",
         ("llm", "-m", "gpt-4o-mini", "--no-stream", SAID),
@@ -196,7 +296,7 @@ else:
         "gpt-4o-mini",
         {"OPENAI_API_KEY": KEY},
     ),
-    _shipped("aider", "aider", "aider-chat"),
+    _shipped("agent", "aider", "aider", "aider-chat"),
     _node(
         "openai",
         f"""
@@ -231,9 +331,65 @@ else await models.generateContent(asked);
 """,
         "gemini-2.5-flash",
     ),
-    _shipped("claude", "agents", "@anthropic-ai/claude-code"),
-    _shipped("codex", "agents", "@openai/codex"),
-    _shipped("gemini", "agents", "@google/gemini-cli"),
+    _node(
+        "@mistralai/mistralai",
+        f"""
+import {{ Mistral }} from "@mistralai/mistralai";
+const chat = new Mistral({{apiKey: "{KEY}"}}).chat;
+const asked = {{model: "mistral-small-latest", messages: [{{role: "user", content: "{SAID}"}}]}};
+if (stream) {{ for await (const _ of await chat.stream(asked)); }}
+else await chat.complete(asked);
+""",
+        "mistral-small-latest",
+    ),
+    _node(
+        "cohere-ai",
+        f"""
+import {{ CohereClientV2 }} from "cohere-ai";
+const client = new CohereClientV2({{token: "{KEY}"}});
+const asked = {{model: "command-a-03-2025", messages: [{{role: "user", content: "{SAID}"}}]}};
+if (stream) {{ for await (const _ of await client.chatStream(asked)); }}
+else await client.chat(asked);
+""",
+        "command-a-03-2025",
+    ),
+    _node(
+        "groq-sdk",
+        f"""
+import Groq from "groq-sdk";
+const messages = [{{role: "user", content: "{SAID}"}}];
+const answer = await new Groq().chat.completions.create({{model: "llama-3.3-70b-versatile", messages, stream}});
+if (stream) for await (const _ of answer);
+""",
+        "llama-3.3-70b-versatile",
+        GROQ_API_KEY=KEY,
+    ),
+    _node(
+        "ollama",
+        f"""
+import ollama from "ollama";
+const answer = await ollama.chat({{model: "llama3.2", messages: [{{role: "user", content: "{SAID}"}}], stream}});
+if (stream) for await (const _ of answer);
+""",
+        "llama3.2",
+        *_ON_THIS_MACHINE,
+    ),
+    _node(
+        "@langchain/openai",
+        f"""
+import {{ ChatOpenAI }} from "@langchain/openai";
+const model = new ChatOpenAI({{model: "gpt-4o-mini"}});
+if (stream) {{ for await (const _ of await model.stream("{SAID}")); }}
+else await model.invoke("{SAID}");
+""",
+        "gpt-4o-mini",
+        OPENAI_API_KEY=KEY,
+    ),
+    _shipped("Node", "machine", "node", "fetch"),
+    _shipped("command line", "machine", "curl", "curl"),
+    _shipped("agent", "agents", "claude", "@anthropic-ai/claude-code"),
+    _shipped("agent", "agents", "codex", "@openai/codex"),
+    _shipped("agent", "agents", "gemini", "@google/gemini-cli"),
 )
 
 
@@ -268,31 +424,42 @@ def main() -> int:
         rows = [_tried(stage, one, places[one.group]) for one in _told(clients)]
     _print(rows)
     if given.write:
-        known = (
-            {(row["client"], row["for"]): row for row in json.loads(TABLE.read_text("utf-8"))} if TABLE.exists() else {}
-        )
+        known = {(row["client"], row["for"]): row for row in json.loads(TABLE.read_text("utf-8"))}
         known |= {(row["client"], row["for"]): row for row in rows if row["version"]}
-        TABLE.write_text(json.dumps(list(known.values()), indent=1) + "\n", "utf-8")
+        ordered = [known[key] for key in ((one.package, one.kind) for one in CLIENTS) if key in known]
+        TABLE.write_text(json.dumps(ordered, indent=1, ensure_ascii=False) + "\n", "utf-8")
     return 0 if all(row["well"] for row in rows) else 1
 
 
 def _told(clients: list[Client]) -> Iterator[Client]:
     for one in clients:
-        sys.stderr.write(f"{one.name} ({one.group}) ...\n")
+        sys.stderr.write(f"{one.package} ({one.kind}) ...\n")
         yield one
 
 
 def _installed(folder: Path, clients: list[Client], python: str) -> dict[str, Place]:
     places = {}
     for group in dict.fromkeys(one.group for one in clients):
-        packages = [one.package for one in clients if one.group == group]
-        sys.stderr.write(f"installing {', '.join(packages)} ...\n")
+        of_group = [one for one in clients if one.group == group]
+        packages = [one.package for one in of_group]
         own = folder / group
-        if group in ("python", "aider"):
+        if group == "machine":
+            places[group] = _there(own, of_group)
+            continue
+        sys.stderr.write(f"installing {', '.join(packages)} ...\n")
+        if group in _WITH_PIP:
             places[group] = _with_pip(own, packages, python if group == "aider" else sys.executable)
         else:
             places[group] = _with_npm(own, packages)
     return places
+
+
+def _there(own: Path, clients: list[Client]) -> Place:
+    place = Place(own, own)
+    for one in clients:
+        if found := re.search(r"\d+(\.\d+)+", _do([one.streamed[0], "--version"], place)):
+            place.versions[one.package] = found[0]
+    return place
 
 
 def _with_pip(own: Path, packages: list[str], python: str) -> Place:
@@ -344,10 +511,11 @@ def _do(words: list[str], place: Place) -> str:
 def _tried(stage: Trial, one: Client, place: Place) -> dict[str, Any]:
     version = place.versions.get(one.package)
     row: dict[str, Any] = {
-        "client": one.name,
-        "for": _KINDS[one.group],
+        "client": one.package,
+        "for": one.kind,
         "version": version,
         "date": f"{dt.datetime.now(dt.UTC):%Y-%m-%d}",
+        "recipe": one.recipe,
         "plain": None,
         "streamed": None,
         "user": None,
@@ -373,7 +541,7 @@ def _run(
     stage: Trial, one: Client, place: Place, kind: str, command: tuple[str, ...]
 ) -> tuple[str | None, dict[str, Any]]:
     """What is wrong, and what was recorded."""
-    session = f"{one.group}-{re.sub(r'[^a-z0-9]+', '-', one.name)}-{kind}"
+    session = f"{one.group}-{re.sub(r'[^a-z0-9]+', '-', one.package)}-{kind}"
     environment = {
         "PATH": f"{place.programs}{os.pathsep}{os.environ['PATH']}",
         "HOME": str(stage.folder),

@@ -57,6 +57,7 @@ def test_python(stage: Trial) -> None:
         ("urllib", "streamed"),
         ("openai", "plain"),
         ("openai", "streamed"),
+        ("websockets", "streamed"),
     }
     for one in found:
         assert (one.problem, one.recorded, one.model) == (None, True, "gpt-4o-mini"), one

@@ -156,6 +156,30 @@ def intercepting_is_over(network: Network) -> None:
     network.tracecli("machine", "transparent", "down")
 
 
+def test_the_proxy_hangs(network: Network, intercepting_is_over: None) -> None:
+    """One that lives and does not answer holds up nothing new after some seconds; it is back as soon as it answers."""
+    with up(network, "--firewall", "nft") as guard:
+        status = network.status("machine")
+        said = len(network.said())
+        os.kill(status["proxy"], signal.SIGSTOP)
+        try:
+            wait_until(lambda: "does not answer" in network.said()[said:], "the guard to notice")
+            for address in (PROVIDER, PROVIDER6):
+                assert shown(network, address) == shown(network, address, OTHER_HOST) == "provider"
+                assert network.python("machine", QUIC, address).strip() == "ConnectionRefusedError"  # by the provider
+            hangs = network.status("machine", code=7)
+            assert (hangs["intercepting"], hangs["answering"]) == (False, False)
+            assert (hangs["proxy"], hangs["guard"]) == (status["proxy"], guard.pid)
+            assert hangs["problem"].startswith(f"the proxy ({status['proxy']}) does not answer: new connections go")
+            assert "`tracecli transparent down` ends it" in hangs["remedy"]
+        finally:
+            os.kill(status["proxy"], signal.SIGCONT)
+        wait_until(lambda: "answers again" in network.said()[said:], "the guard to notice")
+        assert shown(network) == shown(network, PROVIDER6) == "proxy"
+        assert network.status("machine")["intercepting"]
+    assert_nothing_left(network)
+
+
 @pytest.mark.parametrize(("firewall", "and_the_proxy"), [("nft", False), ("iptables", True)])
 def test_the_guard_is_killed(network: Network, intercepting_is_over: None, firewall: str, and_the_proxy: bool) -> None:
     """Even then traffic goes directly, as soon as the rules have run out; `down` clears away what is left."""

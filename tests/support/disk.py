@@ -12,6 +12,7 @@ import itertools
 import os
 import struct
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 from tests.support.waiting import wait_until
@@ -98,6 +99,27 @@ class Disk:
         """Take it away, with all that is on it."""
         self._unmount()
         self._image.unlink()
+
+
+@contextlib.contextmanager
+def read_only(folder: Path) -> Iterator[None]:
+    """A folder whose disk is read-only, until the end of the block; files that are open for writing stay so.
+
+    It is mounted over itself. Raises NoDisk where that cannot be.
+    """
+    if os.geteuid() != 0:
+        raise NoDisk("only root can mount a disk")
+    done = subprocess.run(["mount", "--bind", folder, folder], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise NoDisk(f"mount: {done.stderr.strip()}")
+    try:
+        subprocess.run(["mount", "-o", "remount,bind,ro", folder], check=True, capture_output=True)
+        yield
+    finally:
+        wait_until(
+            lambda: subprocess.run(["umount", folder], capture_output=True, check=False).returncode == 0,
+            f"{folder} to be let go of",
+        )
 
 
 def _grow(file: int, size: int) -> None:

@@ -190,12 +190,17 @@ def _policies(home: Home, policies: Path) -> Iterator[Found | Well]:
 def _encryption(home: Home, policies: Path) -> Iterator[Found | Well]:
     if not home.keys.exists():
         return
+    from tracecli import keys
     from tracecli.store import reencryption
 
-    left = sum(1 for _ in reencryption.left(home))  # raises NoKey where the user's key is not to be had
-    if left:
-        problem = f"{left} files of content are not encrypted with the newest key, or still are though it is off"
+    ring = keys.ring(home)  # raises NoKey where the user's key is not to be had
+    on = ring is not None and ring.newest is not None
+    if left := sum(1 for _ in reencryption.left(home)):
+        how = "not encrypted with the newest key yet" if on else "still encrypted, though it is off"
+        problem = f"files of content that are {how}: {left:,}"
         yield Found("encryption", "warning", problem, "`tracecli ingest --once` goes on with it.")
+    elif on:
+        yield Well("encryption", "it is on, and all content is encrypted with the newest key")
 
 
 def _database(home: Home, policies: Path) -> Iterator[Found | Well]:
@@ -289,7 +294,7 @@ CHECKS: Mapping[Check, str] = {
     _home: "it is private, and can be written to",
     surroundings.disk: "there is room",
     _policies: "they are valid",
-    _encryption: "what is to be encrypted is",
+    _encryption: "it is off",
     _database: "it can be read",
     _spool: "nothing waits for long",
     _ingest: "it has not failed",

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 BROKEN = 7
 _VERSION_S = 30.0
+_ANSWERED = (200, 101)
+"""101 opens a WebSocket, and is the status of every call on it."""
 _TOOLS = {
     "PYENV_ROOT": ".pyenv",
     "ASDF_DATA_DIR": ".asdf",
@@ -66,7 +68,7 @@ def command(name: str, as_json: bool) -> int | None:
     """Make test calls with a client's own stack, and see whether they are recorded.
 
     NAME is python, node, curl, claude, codex, gemini, aider or boto3: the program of that name on your PATH. Of python
-    urllib calls, and requests, httpx and openai if they are installed.
+    urllib calls, and requests, httpx, openai and websockets if they are installed.
 
     It calls a stand-in provider on this machine through a proxy, both there for as long as this takes. It takes no key,
     and gets a home directory and an environment of its own, so that neither your settings nor your records change.
@@ -176,7 +178,7 @@ def _try(
     rows = [row for row in browse.latest(stage.home, 1000) if row.user == user]
     now = stage.provider.served[served:]
     tried = Tried(call.stack, version, call.kind, recorded=False)
-    if one := next((row for row in rows if row.request_model == call.model and row.status == 200), None):
+    if one := next((row for row in rows if row.request_model == call.model and row.status in _ANSWERED), None):
         tried.recorded = True
         tried.model, tried.input_tokens, tried.output_tokens = one.request_model, one.input_tokens, one.output_tokens
     said = stage.proxy.said()[before:]
@@ -248,10 +250,11 @@ def judge(
 
 def _is_of(row: Row, one: Served) -> bool:
     return (
-        (row.request_model, row.stream or False, row.status, row.outcome) == (one.model, one.stream, 200, "complete")
+        (row.request_model, row.stream or False, row.outcome) == (one.model, one.stream, "complete")
         and (row.input_tokens, row.output_tokens) == (one.tokens_in, one.tokens_out)
         and row.host == one.host
-    )  # fmt: skip
+        and row.status in _ANSWERED
+    )
 
 
 def _recorded(row: Row) -> str:

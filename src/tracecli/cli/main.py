@@ -20,7 +20,7 @@ import click
 import tracecli
 from tracecli import access, config, ledger
 from tracecli.cli import output, progress
-from tracecli.errors import HomeError, TracecliError
+from tracecli.errors import OF_THE_MACHINE, HomeError, TracecliError
 
 SECTIONS = {
     "First steps": {"demo": "See it work on a stand-in provider, without an API key."},
@@ -169,8 +169,9 @@ def run(args: Sequence[str] | None = None) -> int:
         return error.exit_code
     except TracecliError as error:
         return _told(error, asked.debug)
-    except PermissionError as error:
-        return _told(_refused(error), asked.debug) if error.filename else _bug(error, asked.debug)
+    except OSError as error:
+        refused = isinstance(error, PermissionError) or error.errno in OF_THE_MACHINE
+        return _told(_refused(error), asked.debug) if refused and error.filename else _bug(error, asked.debug)
     except Exception as error:
         return _bug(error, asked.debug)
     finally:
@@ -184,16 +185,15 @@ def _told(error: TracecliError, debug: bool) -> int:
     return error.exit_code
 
 
-def _refused(error: PermissionError) -> TracecliError:
-    """What the system does not let this user do, in a sentence; what is only known here was not expected before."""
+def _refused(error: OSError) -> TracecliError:
+    """What the system does not do for this user, in a sentence; what is only known here was not expected before."""
     home, path = config.home(), Path(os.fsdecode(error.filename))
     refusal: TracecliError
-    if home.foreign and path.is_relative_to(home.root):
+    if isinstance(error, PermissionError) and home.foreign and path.is_relative_to(home.root):
         refusal = access.refused(home, path)
     else:
-        refusal = HomeError(
-            f"cannot use {path}: {error.strerror}", "Give yourself the right to, or name another place."
-        )
+        remedy = OF_THE_MACHINE.get(error.errno or 0, "Give yourself the right to, or name another place.")
+        refusal = HomeError(f"cannot use {path}: {error.strerror}", remedy)
     refusal.__cause__ = error
     return refusal
 

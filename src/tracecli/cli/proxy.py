@@ -141,6 +141,11 @@ def status(as_json: bool, home: Path | None) -> int | None:
     else:
         lines = list(_lines(found))
         output.listing(lines, lines)
+        if found.read_only:
+            output.say(
+                f"tracecli: the disk of {state.root} is read-only: nothing is recorded, what proxies say of themselves "
+                "is of before, and what they lose is in what they write. Make it writable."
+            )
         if not found.proxies:
             output.say(f"No proxy is running for {state.root}. Start one with `tracecli proxy`.")
     return None if found.proxies else NOT_RUNNING

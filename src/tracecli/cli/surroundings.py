@@ -178,6 +178,11 @@ def _proxy(home: Home, proxy: RunningProxy) -> Iterator[Found | Well]:
         where = f"the proxy {proxy.pid} on {host}:{port}"
         if kinds <= set(_OPENS_TUNNELS):
             if not using.serves(host, port, *_login(home)):
+                if (limit := _used_up(proxy.pid)) is not None:
+                    problem = f"{where} takes no more calls: it has {limit:,} files and connections open, its limit"
+                    remedy = "Raise that (`ulimit -n`, or LimitNOFILE= of its unit), or start it with --workers."
+                    yield Found("proxies", "error", problem, remedy)
+                    continue
                 yield Found("proxies", "error", f"{where} does not take calls", restart)
                 continue
         elif not kinds <= set(_TCP):
@@ -192,6 +197,20 @@ def _proxy(home: Home, proxy: RunningProxy) -> Iterator[Found | Well]:
     if proxy.version is not None and proxy.version != metadata.version("tracecli"):
         problem = f"the proxy {proxy.pid} is of tracecli {proxy.version}"
         yield Found("proxies", "warning", problem, f"It is not the one that is installed now. {restart}")
+
+
+def _used_up(pid: int) -> int | None:
+    """The limit of open files of a process that has reached it; None: it has not, or nothing tells."""
+    if sys.platform != "linux":
+        return None
+    import resource
+
+    try:
+        limit, _ = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        taken = sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
+    except OSError:
+        return None
+    return limit if taken >= limit else None
 
 
 def transparent(home: Home, policies: Path) -> Iterator[Found | Well]:

@@ -89,8 +89,8 @@ def command() -> None:
 def up(dry_run: bool, **options: Any) -> None:
     """Start the proxy, send connections to it, and take all back at the end.
 
-    It stays until Ctrl-C or `tracecli transparent down`. If the proxy dies, or this
-    command with it, connections go where they went before. What follows `--` are
+    It stays until Ctrl-C or `tracecli transparent down`. If the proxy dies or hangs, or
+    this command dies with it, connections go where they went before. What follows `--` are
     options of `tracecli proxy`.
     """
     wanted = _wanted(**options)
@@ -240,7 +240,7 @@ def _script(wanted: Wanted) -> Iterator[str]:
         does = f"sysctl -w {one.name}={one.value}\n" if one.value is not None else ""
         yield f"# {one.name} is {one.before} now\n{does}"
     yield f"# The rules of {wanted.firewall.name}:\n{load}"
-    yield f"# Every {RENEW_S:.0f} s as long as the proxy lives; the rules act for {rules.LIVE_S} s after it:\n{renew}"
+    yield f"# Every {RENEW_S:.0f} s as long as the proxy answers; the rules act for {rules.LIVE_S} s after it:\n{renew}"
     yield "# At the end:\n"
     yield from (f"# {line}\n" for line in remove.splitlines())
     for one in reversed(settings):

@@ -61,8 +61,11 @@ def _chat(stream: bool) -> str:
     return json.dumps(body)
 
 
-_NODE = "openai, @anthropic-ai/sdk, @google/genai, ai; fetch, http, https"
-_HTTPX_CLIENTS = "cohere, groq, ollama, litellm, llm, aider; httpx"
+_NODE = (
+    "openai, @anthropic-ai/sdk, @google/genai, @mistralai/mistralai, cohere-ai, groq-sdk, ollama, LangChain, ai; "
+    "fetch, http, https"
+)
+_HTTPX_CLIENTS = "cohere, groq, ollama, litellm, llm, aider, LangChain, LlamaIndex; httpx"
 _URL = "https://api.openai.com/v1/chat/completions"
 _HEADERS = {"Content-Type": "application/json", "Authorization": f"Bearer {KEY}"}
 
@@ -84,6 +87,15 @@ import httpx
 with httpx.stream("POST", {url!r}, content={body!r}, headers={headers!r}, timeout=20) as answer:
     answer.raise_for_status()
     for _ in answer.iter_lines():
+        pass
+"""
+_WEBSOCKETS = """
+import json
+from websockets.sync.client import connect
+headers = {{"Authorization": {headers!r}["Authorization"]}}
+with connect("wss://api.openai.com/v1/responses", additional_headers=headers, open_timeout=20) as socket:
+    socket.send(json.dumps({{"type": "response.create", "model": "gpt-4o-mini", "input": {said!r}}}))
+    while json.loads(socket.recv(timeout=20))["type"] != "response.completed":
         pass
 """
 _OPENAI = """
@@ -158,6 +170,7 @@ CALLERS: Mapping[str, Caller] = {
                 *_python("requests", _REQUESTS, "requests"),
                 *_python("httpx", _HTTPX, _HTTPX_CLIENTS),
                 *_python("openai", _OPENAI, "openai, anthropic, google-genai, mistralai"),
+                _python("websockets", _WEBSOCKETS, "websockets (OpenAI Realtime)")[1],  # they always stream
             ),
             {"OPENAI_API_KEY": KEY},
         ),

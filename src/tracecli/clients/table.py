@@ -64,7 +64,7 @@ CLIENTS = (
         agents=("python-httpx",),
     ),
     Client(
-        "cohere, groq, ollama, litellm, llm, aider; httpx",
+        "cohere, groq, ollama, litellm, llm, aider, LangChain, LlamaIndex; httpx",
         "Python",
         _PROXY,
         ("SSL_CERT_FILE",),
@@ -91,7 +91,9 @@ CLIENTS = (
         "Python",
         (),
         ("SSL_CERT_FILE",),
-        "It reads no variable for a proxy: make a `urllib3.ProxyManager(os.environ['HTTPS_PROXY'])`.",
+        "It reads no variable for a proxy, and no password from a proxy's URL: with `url = urllib3.util.parse_url("
+        "os.environ['HTTPS_PROXY'])`, make a `urllib3.ProxyManager(url.url, proxy_headers=urllib3.make_headers("
+        "proxy_basic_auth=url.auth))`.",
         "https://urllib3.readthedocs.io/en/stable/advanced-usage.html#http-and-https-proxies",
         agents=("python-urllib3",),
     ),
@@ -149,7 +151,8 @@ CLIENTS = (
         source="https://cloud.google.com/sdk/docs/proxy-settings",
     ),
     Client(
-        "openai, @anthropic-ai/sdk, @google/genai, ai; fetch, http, https",
+        "openai, @anthropic-ai/sdk, @google/genai, @mistralai/mistralai, cohere-ai, groq-sdk, ollama, LangChain, ai; "
+        "fetch, http, https",
         "Node",
         ("NODE_USE_ENV_PROXY", *_HTTPS),
         ("NODE_EXTRA_CA_CERTS",),

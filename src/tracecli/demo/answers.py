@@ -1,6 +1,7 @@
 """What the stand-in answers, in the shapes of the providers whose clients are tried with it. Pure.
 
-Sources: https://platform.openai.com/docs/api-reference (chat, responses), https://docs.anthropic.com/en/api/messages,
+Sources: https://platform.openai.com/docs/api-reference (chat, responses),
+https://developers.openai.com/api/reference/resources/responses/websocket-events, https://docs.anthropic.com/en/api/messages,
 https://ai.google.dev/api/generate-content, https://docs.cohere.com/reference/chat-stream,
 https://docs.ollama.com/api/chat, https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ConverseStream.html
 and https://smithy.io/2.0/aws/amazon-eventstream.html
@@ -50,6 +51,10 @@ class Format(ABC):
     def prompt(self, asked: Json) -> str:
         """What was said last."""
         return _text(asked["messages"][-1]["content"])
+
+    def is_answered(self, asked: Json) -> bool:
+        """Whether the model is to say something."""
+        return True
 
     @abstractmethod
     def whole(self, answer: Answer) -> Json:
@@ -120,36 +125,48 @@ class _Mistral(_Chat):
         yield b"data: [DONE]\n\n"
 
 
-class _Responses(Format):
+class Responses(Format):
+    """Its answers come over a WebSocket, too: there each event is a message."""
+
     def prompt(self, asked: Json) -> str:
         given = asked.get("input", "")
         return given if isinstance(given, str) else _text(given[-1].get("content", ""))
+
+    def is_answered(self, asked: Json) -> bool:
+        return asked.get("generate", True) is True  # else what follows on it is got ready, as Codex does at its start
 
     def whole(self, answer: Answer) -> Json:
         return self._response(answer, f"resp_{secrets.token_hex(12)}", done=True)
 
     def pieces(self, answer: Answer) -> Iterator[bytes]:
+        return map(_named, self.events(answer))
+
+    def events(self, answer: Answer) -> Iterator[Json]:
+        """The events of an answer."""
         identifier = f"resp_{secrets.token_hex(12)}"
         begun = self._response(answer, identifier, done=False)
         place: Json = {"item_id": self._item("", "")["id"], "output_index": 0, "content_index": 0}
         events: list[Json] = [
             {"type": "response.created", "response": begun},
             {"type": "response.in_progress", "response": begun},
-            {"type": "response.output_item.added", "output_index": 0, "item": self._item("in_progress", None)},
-            {"type": "response.content_part.added", **place, "part": self._part("")},
         ]
-        events += [
-            {"type": "response.output_text.delta", **place, "delta": word, "logprobs": []}
-            for word in _words(answer.text)
-        ]
-        events += [
-            {"type": "response.output_text.done", **place, "text": answer.text, "logprobs": []},
-            {"type": "response.content_part.done", **place, "part": self._part(answer.text)},
-            {"type": "response.output_item.done", "output_index": 0, "item": self._item("completed", answer.text)},
-            {"type": "response.completed", "response": self._response(answer, identifier, done=True)},
-        ]
+        if answer.text:
+            events += [
+                {"type": "response.output_item.added", "output_index": 0, "item": self._item("in_progress", None)},
+                {"type": "response.content_part.added", **place, "part": self._part("")},
+            ]
+            events += [
+                {"type": "response.output_text.delta", **place, "delta": word, "logprobs": []}
+                for word in _words(answer.text)
+            ]
+            events += [
+                {"type": "response.output_text.done", **place, "text": answer.text, "logprobs": []},
+                {"type": "response.content_part.done", **place, "part": self._part(answer.text)},
+                {"type": "response.output_item.done", "output_index": 0, "item": self._item("completed", answer.text)},
+            ]
+        events.append({"type": "response.completed", "response": self._response(answer, identifier, done=True)})
         for number, event in enumerate(events):
-            yield _named(event | {"sequence_number": number})
+            yield event | {"sequence_number": number}
 
     def _part(self, text: str) -> Json:
         return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
@@ -176,7 +193,7 @@ class _Responses(Format):
             "instructions": None,
             "metadata": {},
             "model": answer.model,
-            "output": [self._item("completed", answer.text)] if done else [],
+            "output": [self._item("completed", answer.text)] if done and answer.text else [],
             "parallel_tool_calls": True,
             "temperature": 1.0,
             "text": {"format": {"type": "text"}},
@@ -353,7 +370,7 @@ def _frame(kind: str, value: Json) -> bytes:
 FORMATS: tuple[tuple[re.Pattern[str], Format], ...] = (
     (re.compile(r"api\.mistral\.ai/v1/chat/completions"), _Mistral()),
     (re.compile(r"[^/]*(?:/openai)?/v1/chat/completions"), _Chat()),
-    (re.compile(r"[^/]*/v1/responses|chatgpt\.com/backend-api/codex/responses"), _Responses()),
+    (re.compile(r"[^/]*/v1/responses|chatgpt\.com/backend-api/codex/responses"), Responses()),
     (re.compile(r"[^/]*/v1/messages"), _Messages()),
     (re.compile(r"[^/]*/v1(?:beta)?/models/(?P<model>[^/:]+):(?P<method>(?:g|streamG)enerateContent)"), _Gemini()),
     (re.compile(r"[^/]*/v2/chat"), _Cohere()),

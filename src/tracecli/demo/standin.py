@@ -14,6 +14,8 @@ import functools
 import http.server
 import ipaddress
 import json
+import re
+import socket
 import ssl
 import threading
 import time
@@ -21,15 +23,17 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from wsproto import ConnectionType, WSConnection
+from wsproto.events import AcceptConnection, CloseConnection, TextMessage
 
 from tracecli.config import PRIVATE_FILE
-from tracecli.demo.answers import FORMATS, Answer, Format
+from tracecli.demo.answers import FORMATS, Answer, Format, Responses
 
 _DATED = {"gpt-4o-mini": "gpt-4o-mini-2024-07-18", "claude-haiku-4-5": "claude-haiku-4-5-20251001"}
 """What OpenAI and Anthropic answer with, where a model is asked for by its short name."""
@@ -37,6 +41,8 @@ _DATED = {"gpt-4o-mini": "gpt-4o-mini-2024-07-18", "claude-haiku-4-5": "claude-h
 # A model thinks before its first token and then writes at a pace that a reader can follow.
 _THINKS_S = 0.12
 _BETWEEN_TOKENS_S = 0.03
+_TLS_HANDSHAKE = b"\x16"
+"""The type of the first record of a client: https://www.rfc-editor.org/rfc/rfc8446#section-5.1."""
 _VALID = dt.timedelta(days=1)
 _SIGNS_CERTIFICATES = x509.KeyUsage(
     digital_signature=True,
@@ -135,7 +141,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         host = self.path.rpartition(":")[0].strip("[]")
         self.rfile.close()
-        self.request = self.server.says.context(host).wrap_socket(self.connection, server_side=True)
+        # Some clients open tunnels for plain HTTP, too.
+        if self.connection.recv(1, socket.MSG_PEEK) == _TLS_HANDSHAKE:
+            self.request = self.server.says.context(host).wrap_socket(self.connection, server_side=True)
         self.setup()
         self.close_connection = False
 
@@ -147,21 +155,35 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         """Answer one call."""
         asked = self._body()
-        url = urlsplit(self.path if "://" in self.path else f"//{self.headers.get('host', '')}{self.path}")
-        host = url.hostname or ""
-        for pattern, form in FORMATS:
-            if match := pattern.fullmatch(f"{host}{url.path}"):
-                streams = form.streams(asked, match)
-                self._answer(form, host, form.model(asked, match), form.prompt(asked), streams=streams)
-                return
-        self._unknown()
-
-    def do_GET(self) -> None:
-        """There is nothing to get, and no WebSocket: who wanted one goes on with HTTP."""
-        if self.headers.get("upgrade"):
-            self._send(426, {"error": {"message": "There are no WebSockets here", "type": "invalid_request_error"}})
+        if found := self._format():
+            form, match = found
+            streams = form.streams(asked, match)
+            answer = self._answer(form, match, asked, streams=streams)
+            if streams:
+                self._stream(form.content_type, form.pieces(answer))
+            else:
+                self._send(200, form.whole(answer))
         else:
             self._unknown()
+
+    def do_GET(self) -> None:
+        """Open a WebSocket where it can be called over one; else there is nothing to get."""
+        form, match = self._format() or (None, None)
+        if self.headers.get("upgrade", "").lower() == "websocket" and isinstance(form, Responses) and match:
+            self._converse(form, match)
+        else:
+            self._unknown()
+
+    def _format(self) -> tuple[Format, re.Match[str]] | None:
+        """What is spoken at this path, if anything is."""
+        url = self._url()
+        for pattern, form in FORMATS:
+            if match := pattern.fullmatch(f"{url.hostname or ''}{url.path}"):
+                return form, match
+        return None
+
+    def _url(self) -> SplitResult:
+        return urlsplit(self.path if "://" in self.path else f"//{self.headers.get('host', '')}{self.path}")
 
     def _body(self) -> dict[str, Any]:
         if self.headers.get("transfer-encoding", "").lower() == "chunked":
@@ -179,16 +201,35 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.rfile.readline()
         return data
 
-    def _answer(self, form: Format, host: str, model: str, prompt: str, *, streams: bool) -> None:
+    def _answer(self, form: Format, match: re.Match[str], asked: dict[str, Any], *, streams: bool) -> Answer:
+        """What is said to a call, after a while; it counts as served."""
         says = self.server.says
-        text = says.answers.get(prompt, says.otherwise)
+        model, prompt = form.model(asked, match), form.prompt(asked)
+        text = says.answers.get(prompt, says.otherwise) if form.is_answered(asked) else ""
         answer = Answer(_DATED.get(model, model), text, _tokens(prompt) + 8, _tokens(text))
-        says.served.append(Served(host, model, streams, answer.tokens_in, answer.tokens_out))
+        says.served.append(Served(self._url().hostname or "", model, streams, answer.tokens_in, answer.tokens_out))
         time.sleep(_THINKS_S * says.pace)
-        if streams:
-            self._stream(form.content_type, form.pieces(answer))
-        else:
-            self._send(200, form.whole(answer))
+        return answer
+
+    def _converse(self, form: Responses, match: re.Match[str]) -> None:
+        """Answer each `response.create` on a WebSocket, until the client leaves."""
+        self.close_connection = True
+        frames = WSConnection(ConnectionType.SERVER)
+        frames.initiate_upgrade_connection([(n.encode(), v.encode()) for n, v in self.headers.items()], self.path)
+        self.wfile.write(frames.send(AcceptConnection()))
+        text = ""
+        while data := self.connection.recv(1 << 16):
+            frames.receive_data(data)
+            for event in frames.events():
+                if isinstance(event, CloseConnection):
+                    self.wfile.write(frames.send(event.response()))
+                    return
+                if isinstance(event, TextMessage):
+                    text += event.data
+                    if event.message_finished:
+                        asked, text = json.loads(text), ""
+                        for said in form.events(self._answer(form, match, asked, streams=True)):
+                            self.wfile.write(frames.send(TextMessage(json.dumps(said))))
 
     def _unknown(self) -> None:
         self._send(404, {"error": {"message": f"Unknown path {self.path}", "type": "invalid_request_error"}})
@@ -221,7 +262,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
 def _tokens(text: str) -> int:
     """About as many as a tokenizer would find in English."""
-    return max(1, round(len(text) / 4))
+    return max(1, round(len(text) / 4)) if text else 0
 
 
 class _Authority:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import socket
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from tracecli.runtime import Runtime
 
 # The modes that listen where --listen says, unless they name a place of their own.
 _ON_THE_PORT = ("regular", "transparent", "reverse", "upstream", "socks5")
+_OPEN_FILES = 65_536
 _LISTEN = re.compile(r"(?:\[(?P<ipv6>[^\]]+)\]|(?P<host>[^:]*)):(?P<port>\d{1,5})")
 
 
@@ -115,6 +118,7 @@ def run(settings: ProxySettings, workers: int = 1) -> int | None:
     if on_the_port and settings.inherited is None:
         _check_free(settings.listen)
     os.umask(0o077)
+    _raise_file_limit()
     auth = config.upstream_auth()
     if auth is not None and not re.fullmatch(r"[^:]+:.*", auth):  # mitmproxy would show it in its message
         raise ConfigError(f"{config.UPSTREAM_AUTH} is not `user:password`", "Correct it, or unset it.")
@@ -137,6 +141,19 @@ def run(settings: ProxySettings, workers: int = 1) -> int | None:
 
         master.run(_for_mitmdump(settings), modes, until_eof=settings.until_eof)
     return None
+
+
+def _raise_file_limit() -> None:
+    """A call takes two connections, and what shells and systemd allow by default is soon used up."""
+    if sys.platform == "win32":
+        return
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(OSError, ValueError):  # macOS has a limit besides
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _for_mitmdump(settings: ProxySettings) -> list[str]:

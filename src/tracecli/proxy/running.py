@@ -63,11 +63,13 @@ class Status(msgspec.Struct):
     spool: Waiting
     ingest_error: str | None
     """Why ingest last failed."""
+    read_only: bool
+    """The home's disk is: nothing is recorded, and proxies cannot say how it goes."""
 
 
 def status(home: Home) -> Status:
     """Look. A home that does not exist has nothing."""
-    return Status(proxies(home), _waiting(home), _ingest_error(home))
+    return Status(proxies(home), _waiting(home), _ingest_error(home), home.read_only)
 
 
 def proxies(home: Home) -> list[RunningProxy]:

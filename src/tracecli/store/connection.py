@@ -16,7 +16,7 @@ import msgspec
 
 from tracecli import __version__, access, files
 from tracecli.config import PRIVATE_FOLDER, Home
-from tracecli.errors import HomeError, NewerDatabase, StoreBusy
+from tracecli.errors import OF_THE_MACHINE, HomeError, NewerDatabase, StoreBusy
 from tracecli.store.engine import DATABASE, Engine, Held, engine, quoted, spill_folder, without_pandas
 
 MIGRATIONS = tuple(
@@ -155,7 +155,10 @@ def _waited[T](home: Home, patience: float, open_it: Callable[[], T]) -> T:
                     raise _unreadable(home) from error
                 raise HomeError(
                     f"cannot open the database {home.database}: {message.splitlines()[0]}",
-                    "If it is damaged, move it away; what is still in the spool is loaded into a new one.",
+                    next(
+                        (remedy for code, remedy in OF_THE_MACHINE.items() if os.strerror(code) in message),
+                        "If it is damaged, move it away; what is still in the spool is loaded into a new one.",
+                    ),
                 ) from error
             if time.monotonic() > deadline:
                 raise StoreBusy(

@@ -1,8 +1,9 @@
 """The process behind `tracecli transparent up`: starts the proxy, sets the rules, and takes all back in the end.
 
 It stays root, serves nobody and reads nothing that comes from outside. The proxy runs as a user, in the group that the
-rules spare. When the proxy ends, however it does, the rules go at once; when this process is killed with it, the rules
-cease to act by themselves (`rules.py`), and the next `up` or `down` clears away what is left.
+rules spare. When the proxy ends, however it does, the rules go at once. They are renewed only as long as the proxy
+answers (`knock.py`): of one that hangs, and when this process is killed with it, they cease to act by themselves
+(`rules.py`). The next `up` or `down` clears away what is left.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ from tracecli.config import Home
 from tracecli.errors import ConfigError, FirewallError, ProxyError, TracecliError
 from tracecli.transparent import system
 from tracecli.transparent.firewall import Firewall, choose, installed
-from tracecli.transparent.rules import Interception
+from tracecli.transparent.knock import Knock
+from tracecli.transparent.rules import LIVE_S, Interception
 from tracecli.transparent.state import Held, State, Taken, held
 
 RENEW_S = 2.0
@@ -123,7 +125,7 @@ def _intercept(
     ready_file = wanted.home.root / f"proxy-{proxy.pid}.json"
     deadline = time.monotonic() + _START_S
     while not ready_file.exists():
-        if signals.asked(_LOOK_S):
+        if signals.asked(_LOOK_S, proxy):
             return
         _require_alive(proxy, started=False)
         if time.monotonic() > deadline:
@@ -134,14 +136,45 @@ def _intercept(
     firewall.load(what)
     firewall.renew(what)
     say(begun)
-    while not signals.asked(RENEW_S):
-        _require_alive(proxy, started=True)
-        try:
-            firewall.renew(what)
-        except FirewallError as error:
-            say(f"tracecli: somebody has taken the rules out, and they are set again ({error.problem})")
-            firewall.load(what)
-            firewall.renew(what)
+    _keep_renewing(firewall, what, proxy, signals, say)
+
+
+def _keep_renewing(
+    firewall: Firewall,
+    what: Interception,
+    proxy: subprocess.Popen[bytes],
+    signals: _Signals,
+    say: Callable[[str], None],
+) -> None:
+    """Until a signal comes; while the proxy does not answer, the rules are left to run out."""
+    who, hangs = f"tracecli: the proxy (process {proxy.pid})", False
+    knock = Knock(what.port)
+    try:
+        while not signals.asked(RENEW_S, proxy):
+            _require_alive(proxy, started=True)
+            if knock.answered():
+                _renew(firewall, what, say)
+                if hangs:
+                    say(f"{who} answers again, and connections go to it")
+                hangs = False
+            elif time.monotonic() < knock.at + LIVE_S:
+                continue
+            elif not hangs:
+                say(f"{who} does not answer: until it does, new connections go directly")
+                hangs = True
+            knock.close()
+            knock = Knock(what.port)
+    finally:
+        knock.close()
+
+
+def _renew(firewall: Firewall, what: Interception, say: Callable[[str], None]) -> None:
+    try:
+        firewall.renew(what)
+    except FirewallError as error:
+        say(f"tracecli: somebody has taken the rules out, and they are set again ({error.problem})")
+        firewall.load(what)
+        firewall.renew(what)
 
 
 def _start(wanted: Wanted) -> subprocess.Popen[bytes]:
@@ -198,10 +231,13 @@ class _Signals:
         self._reading.close()
         self._waking.close()
 
-    def asked(self, within_s: float) -> bool:
-        """Whether this process is asked to end, within so many seconds; sooner if a child has ended."""
-        if select.select([self._reading], [], [], within_s)[0]:
-            self._asked = self._asked or any(number in _ENDING for number in self._reading.recv(64))
+    def asked(self, within_s: float, proxy: subprocess.Popen[bytes]) -> bool:
+        """Whether this process is asked to end, within so many seconds; sooner if the proxy has ended."""
+        deadline = time.monotonic() + within_s
+        while not self._asked and proxy.poll() is None and (left := deadline - time.monotonic()) > 0:
+            if select.select([self._reading], [], [], left)[0]:
+                # What sets the rules is a child as well, whose end is no reason to set them again.
+                self._asked = any(number in _ENDING for number in self._reading.recv(64))
         return self._asked
 
 

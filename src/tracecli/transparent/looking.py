@@ -6,6 +6,9 @@ import msgspec
 
 from tracecli.transparent import rules, state, system
 from tracecli.transparent.firewall import installed
+from tracecli.transparent.knock import Knock
+
+_ANSWERS_WITHIN_S = 2.0
 
 
 class Status(msgspec.Struct):
@@ -23,6 +26,8 @@ class Status(msgspec.Struct):
     """Who listens on it."""
     proxy: int | None = None
     """Its process, if it lives."""
+    answering: bool = False
+    """It lets a client go that leaves; else it hangs, and what is new goes directly."""
     guard: int | None = None
     """The process of `tracecli transparent up`, if it lives."""
     since: float | None = None
@@ -53,11 +58,20 @@ def look() -> Status:
     found.settings = [f"{one.name}={one.value}, was {one.before}" for one in said.settings if one.value is not None]
     if said.proxy is not None and said.proxy_started == system.started(said.proxy):
         found.proxy = said.proxy
+        found.answering = _answers(said.interception.port)
     if lives:
         found.guard = said.guard
-    found.intercepting = bool(lives and found.proxy and found.rules)
+    found.intercepting = bool(lives and found.answering and found.rules)
     found.problem, found.remedy = _problem(found, said.guard)
     return found
+
+
+def _answers(port: int) -> bool:
+    knock = Knock(port)
+    try:
+        return knock.answered(_ANSWERS_WITHIN_S)
+    finally:
+        knock.close()
 
 
 def _problem(found: Status, guard: int) -> tuple[str | None, str | None]:
@@ -74,4 +88,11 @@ def _problem(found: Status, guard: int) -> tuple[str | None, str | None]:
         return "the rules are not there: they are set this moment, or somebody has taken them out", "Look again."
     if not found.listening:
         return f"nobody listens on port {found.port}", again
+    if not found.answering:
+        return (
+            f"the proxy ({found.proxy}) does not answer: new connections go directly, {rules.LIVE_S} s after it last "
+            "did, and those that it has wait for it",
+            "They go to it again as soon as it answers. If it does not, `tracecli transparent down` ends it, and "
+            "`tracecli transparent up` starts another.",
+        )
     return None, None

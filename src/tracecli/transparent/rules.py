@@ -1,9 +1,10 @@
 """The rules of transparent mode, as texts for nft and for iptables-restore. Pure.
 
 All of them stand in a table of their own (nft) or in chains of their own (iptables), so that they can be taken out to
-the last. They act only while the proxy lives: what is intercepted is a set of ports whose elements expire after LIVE_S
-seconds (nft), or a list of the match `recent` whose one entry gets that old (iptables). The guard renews it as long as
-there is a proxy. If both are gone, the kernel forgets by itself, and connections go where they would without us.
+the last. They act only while the proxy answers: what is intercepted is a set of ports whose elements expire after
+LIVE_S seconds (nft), or a list of the match `recent` whose one entry gets that old (iptables). The guard renews it as
+long as the proxy answers. If it does not, or both are gone, the kernel forgets by itself, and connections go where they
+would without us.
 
 Who is intercepted:
 
