@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,9 @@ import msgspec
 
 from tracecli import access, files, keys
 from tracecli.config import PRIVATE_FILE, Home
-from tracecli.errors import HomeError
+from tracecli.errors import ConfigError, HomeError
 from tracecli.exchange import new_id
-from tracecli.store.engine import ENCRYPTED, located, quoted, scratch, scratchpad, sparing
+from tracecli.store.engine import ENCRYPTED, located, modest, quoted, scratch, scratchpad, sparing
 
 type Holds = tuple[str, str, int]
 """The smallest and the largest id of a file, and how many there are."""
@@ -97,17 +98,22 @@ def without(
     return write(home, folder, connection, query, parameters, holds) if holds[2] else None
 
 
-def export(home: Home, lines: Iterable[str], path: Path) -> None:
-    """Write JSON lines to a Parquet file of the reader's, whole or not at all. Raises OSError."""
+def export(home: Home, lines: Iterable[str], path: Path, columns: Sequence[tuple[str, str]] = ()) -> None:
+    """Write JSON lines to a Parquet file of the reader's, whole or not at all. Raises OSError.
+
+    `columns` are names and DuckDB types; without them, the lines decide on them.
+    """
     rows = scratch(home) / f"{new_id()}.rows"
     longest = 0
     try:
-        with open(rows, "x", encoding="ascii", opener=_private) as file:
+        with open(rows, "xb", opener=_private) as file:
             for line in lines:
-                longest = max(longest, len(line))
-                file.write(line)
+                longest = max(longest, file.write(line.encode()))
         with files.drafted(path) as draft, scratchpad(home) as connection:
-            source = _typed(connection, rows, longest) if longest else "SELECT NULL AS nothing WHERE false"
+            if columns:
+                source = f"FROM {_read(rows, longest)}, columns = {_struct(columns)})"
+            else:
+                source = _typed(connection, rows, longest) if longest else "SELECT NULL AS nothing WHERE false"
             how = "(FORMAT parquet, COMPRESSION zstd, USE_TMP_FILE false)"  # another would be readable by others
             connection.execute(f"COPY ({source}) TO '{quoted(draft)}' {how}")
     finally:
@@ -124,7 +130,7 @@ def _typed(connection: duckdb.DuckDBPyConnection, path: Path, longest: int) -> s
 
     What a name says of its column holds also where no line has a value.
     """
-    read = f"read_json('{quoted(path)}', format = 'newline_delimited', maximum_object_size = {max(longest, 1 << 20)}"
+    read = _read(path, longest)
     found = connection.execute(f"DESCRIBE FROM {read}, sample_size = -1)").fetchall()
     kinds = {name: "VARCHAR" if kind in _TEXTS else kind.replace("JSON", "VARCHAR") for name, kind, *_ in found}
     columns = []
@@ -132,8 +138,35 @@ def _typed(connection: duckdb.DuckDBPyConnection, path: Path, longest: int) -> s
         column = '"' + name.replace('"', '""') + '"'
         wanted = _BY_NAME.get(name.rpartition("_")[2])
         columns.append(f"TRY_CAST({column} AS {wanted}) AS {column}" if wanted and kind == "VARCHAR" else column)
-    given = ", ".join(f"{_text(name)}: {_text(kind)}" for name, kind in kinds.items())
-    return f"SELECT {', '.join(columns)} FROM {read}, columns = {{{given}}})"  # noqa: S608 - names are quoted
+    given = _struct(kinds.items())
+    return f"SELECT {', '.join(columns)} FROM {read}, columns = {given})"  # noqa: S608 - names are quoted
+
+
+def _read(path: Path, longest: int) -> str:
+    """The beginning of a call that reads JSON lines."""
+    return f"read_json('{quoted(path)}', format = 'newline_delimited', maximum_object_size = {max(longest, 1 << 20)}"
+
+
+def _struct(columns: Iterable[tuple[str, str]]) -> str:
+    return "{" + ", ".join(f"{_text(name)}: {_text(kind)}" for name, kind in columns) + "}"
+
+
+_FETCHED = 16
+"""Rows at a time: one can be of many megabytes."""
+
+
+def rows(home: Home, path: Path) -> Iterator[str]:
+    """The rows of a Parquet file of anybody's, as JSON objects. Raises ConfigError if it is none, or damaged."""
+    if not home.foreign:
+        home.prepare()
+    place = re.sub(r"([*?\[])", r"[\1]", str(path.absolute()))  # DuckDB takes these for patterns
+    with scratchpad(home) as connection, modest(connection):
+        try:
+            found = connection.execute("SELECT to_json(one)::VARCHAR FROM read_parquet($1) AS one", [place])
+            while some := found.fetchmany(_FETCHED):
+                yield from (row for (row,) in some)
+        except duckdb.Error as error:
+            raise ConfigError(f"cannot read {path}", "It has to be a whole Parquet file.") from error
 
 
 def _text(value: str) -> str:

@@ -74,6 +74,8 @@ class Format:
     check: Callable[[Line], Iterator[Finding]]
     """What is wrong with a line."""
     keeps: frozenset[Keeps]
+    shape: frozenset[str]
+    """Keys that its lines are known by."""
     media: Literal["inline", "beside"] = "inline"
     suffix: Literal[".jsonl", ".parquet"] = ".jsonl"
     bom: bool = False

@@ -301,6 +301,7 @@ FORMATS = (
         write=_claude,
         check=_check_claude,
         keeps=frozenset(),
+        shape=frozenset({"messages"}),
     ),
     Format(
         name="bedrock-conversation",
@@ -319,6 +320,7 @@ FORMATS = (
         write=_conversation,
         check=_check_conversation,
         keeps=frozenset({"tools", "images", "reasoning"}),
+        shape=frozenset({"schemaVersion", "messages"}),
         media="beside",
     ),
 )

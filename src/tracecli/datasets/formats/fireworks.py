@@ -36,6 +36,7 @@ FORMATS = (
         write=_DIALECT.conversation,
         check=_DIALECT.check_conversation,
         keeps=frozenset({"tools", "images", "reasoning", "names", "weights"}),
+        shape=frozenset({"messages"}),
     ),
     Format(
         name="fireworks-preference",
@@ -52,5 +53,6 @@ FORMATS = (
         write=_PAIRS.preference,
         check=_PAIRS.check_preference,
         keeps=frozenset({"tools", "names"}),
+        shape=frozenset({"input", "preferred_output"}),
     ),
 )

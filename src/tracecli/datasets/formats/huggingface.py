@@ -170,6 +170,7 @@ FORMATS = (
         write=_write,
         check=_check,
         keeps=frozenset({"tools", "images", "reasoning", "names"}),
+        shape=frozenset({"messages"}),
         media="beside",
     ),
     Format(
@@ -188,6 +189,7 @@ FORMATS = (
         write=_write_pair,
         check=_check_pair,
         keeps=frozenset({"tools", "images", "reasoning", "names"}),
+        shape=frozenset({"prompt", "chosen", "rejected"}),
         media="beside",
     ),
 )
@@ -209,6 +211,7 @@ PARQUET = (
         write=_write_row,
         check=_check_row,
         keeps=frozenset({"tools", "images", "reasoning", "names"}),
+        shape=frozenset({"messages"}),
         media="beside",
         suffix=".parquet",
         columns=_COLUMNS,

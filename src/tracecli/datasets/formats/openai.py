@@ -69,6 +69,7 @@ FORMATS = (
         write=DIALECT.conversation,
         check=_check,
         keeps=frozenset({"tools", "images", "names", "weights"}),
+        shape=frozenset({"messages"}),
         bom=True,
     ),
     Format(
@@ -86,6 +87,7 @@ FORMATS = (
         write=_PAIRS.preference,
         check=_check_pair,
         keeps=frozenset({"tools", "names"}),
+        shape=frozenset({"input", "preferred_output"}),
         bom=True,
     ),
 )

@@ -53,5 +53,6 @@ FORMATS = (
         write=_write,
         check=_check,
         keeps=frozenset(),
+        shape=frozenset({"prompt", "completion"}),
     ),
 )

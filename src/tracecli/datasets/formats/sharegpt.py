@@ -161,6 +161,7 @@ FORMATS = (
         write=_write,
         check=_check,
         keeps=frozenset({"tools", "images"}),
+        shape=frozenset({"conversations"}),
         media="beside",
     ),
 )

@@ -10,7 +10,7 @@ _PREFERENCE = "https://docs.together.ai/docs/fine-tuning/preference-tuning"
 _TOOLS = "https://docs.together.ai/docs/fine-tuning/function-calling"
 _VISION = "https://docs.together.ai/docs/fine-tuning/vision"
 _REASONING = "https://docs.together.ai/docs/fine-tuning/reasoning"
-_LIMITS = Limits(least_examples=1, most_bytes=100 << 30)
+_LIMITS = Limits(most_bytes=100_000_000_000)
 _DIALECT = Dialect(
     images="inline",
     image_types=("png", "jpeg", "webp"),
@@ -44,6 +44,7 @@ FORMATS = (
         write=_DIALECT.conversation,
         check=_DIALECT.check_conversation,
         keeps=frozenset({"tools", "images", "reasoning", "weights"}),
+        shape=frozenset({"messages"}),
     ),
     Format(
         name="together-preference",
@@ -59,5 +60,6 @@ FORMATS = (
         write=_DIALECT.preference,
         check=_DIALECT.check_preference,
         keeps=frozenset({"tools", "images", "reasoning"}),
+        shape=frozenset({"input", "preferred_output"}),
     ),
 )

@@ -205,10 +205,11 @@ FORMATS = (
             "no place for reasoning, which is left out; no weights: earlier answers are learned too",
             "100 examples are a good beginning; a validation file has 5,000 at most",
         ),
-        limits=Limits(most_examples=1_000_000, most_bytes=1 << 30, most_tokens=131_072, most_with_images=300_000),
+        limits=Limits(most_examples=1_000_000, most_bytes=1_000_000_000, most_tokens=131_072, most_with_images=300_000),
         write=_write,
         check=_check,
         keeps=frozenset({"tools", "images"}),
+        shape=frozenset({"contents"}),
         media="beside",
     ),
 )
