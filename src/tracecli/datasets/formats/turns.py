@@ -132,11 +132,13 @@ def of_example(example: Example, media: Media) -> Conversation:
 
 def of_pair(pair: Pair, media: Media) -> tuple[Conversation, Turn, Turn]:
     """The turns of a prompt, and the two answers. Raises Unfit."""
-    answers = []
+    answers: list[list[Turn]] = []
     for answer in (pair.chosen, pair.rejected):
         turns = _turns([*pair.prompt, answer], media)
         if len(turns) < 2 or turns[-1].role != ANSWER:
             raise Unfit("no prompt, or no answer at the end")
+        if turns[-2].role == ANSWER:
+            raise Unfit("two answers that follow one another")
         answers.append(turns)
     return Conversation(answers[0][:-1]), answers[0][-1], answers[1][-1]
 
@@ -207,7 +209,7 @@ def _split(message: Message, media: Media) -> list[Turn]:
         if not turns or turns[-1].role != of:
             turns.append(Turn(of, name=name if isinstance(name, str) and name and of != "tool" else None))
         _add(turns[-1], part, media)
-    return turns
+    return turns or [Turn(role)] * (role == ANSWER)
 
 
 def _add(turn: Turn, part: dict[str, Any], media: Media) -> None:
