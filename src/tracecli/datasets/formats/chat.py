@@ -335,7 +335,7 @@ class Dialect:
         if inline is None:
             if self.images == "inline" or not url.startswith(("http://", "https://")):
                 wanted = "a data URL" if self.images == "inline" else "an HTTP URL or a data URL"
-                yield Finding(at(where, "url"), f"has to be {wanted}: data:image/png;base64,...")
+                yield Finding(at(where, "url"), f"has to be {wanted}, as data:image/png;base64,AAAA")
             return
         if inline[0] not in {f"image/{one}" for one in self.image_types}:
             yield Finding(at(where, "url"), f"has to be an image of {', '.join(self.image_types)}")
