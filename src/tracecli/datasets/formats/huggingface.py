@@ -162,6 +162,7 @@ FORMATS = (
         rules=(
             "`messages` of system, user, assistant and tool; `tools` as JSON schemas; a call's arguments are an object",
             "a tool's result names its tool, and its call by `tool_call_id`",
+            "a `datasets` without the type Json gives each call the arguments of all others: take `parquet` then",
             _IMAGE_RULE,
             _REASONING_RULE,
             _WEIGHTS_RULE,
