@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.datasets.training_examples import IMAGE, PAIR, WEATHER, call, example, media_of_format, result, said
 from tracecli.config import Home
 from tracecli.datasets.example import Example, Pair
 from tracecli.datasets.formats import base
-from tracecli.datasets.formats.base import Line, Problem
+from tracecli.datasets.formats.base import Line, Problem, Unfit
 from tracecli.datasets.formats.registry import FORMATS
 from tracecli.datasets.validation import Validation
 
@@ -50,8 +52,6 @@ OPENAI_LIKE: list[tuple[Example, str, Any, str]] = [
     (TEXT, "messages[1].role", "critic", SAME),
     (TEXT, "messages[1].content", GONE, SAME),
     (TEXT, "messages[1].content", 1, SAME),
-    (TEXT, "messages[1].extra", 1, SAME),
-    (TEXT, "extra", 1, SAME),
     (TEXT, "messages", CUT, "messages[3].role"),
     (TOOLS, "messages[1].tool_calls", [], SAME),
     (TOOLS, "messages[1].tool_calls[0].type", "thing", SAME),
@@ -68,6 +68,8 @@ OPENAI_LIKE: list[tuple[Example, str, Any, str]] = [
 ]
 PROVIDERS: list[tuple[Example, str, Any, str]] = [
     *OPENAI_LIKE,
+    (TEXT, "messages[1].extra", 1, SAME),
+    (TEXT, "extra", 1, SAME),
     (TOOLS, "messages[1].tool_calls[0].id", GONE, SAME),
     (TOOLS, "messages[1].tool_calls[0].function.name", "a b", SAME),
     (TOOLS, "messages[1].tool_calls[0].function.arguments", "{", SAME),
@@ -128,7 +130,6 @@ BROKEN: list[tuple[str, Any, str, Any, str]] = [
     ("huggingface-preference", PAIR, "chosen", [], SAME),
     ("huggingface-preference", PAIR, "rejected", "No.", SAME),
     ("huggingface-preference", PAIR, "rejected[0].role", "user", SAME),
-    ("huggingface-preference", PAIR, "extra", 1, SAME),
     ("bedrock-claude", TEXT, "system", 1, SAME),
     ("bedrock-claude", TEXT, "extra", 1, SAME),
     ("bedrock-claude", TEXT, "messages[0].extra", 1, SAME),
@@ -138,7 +139,7 @@ BROKEN: list[tuple[str, Any, str, Any, str]] = [
     ("bedrock-claude", TEXT, "messages", CUT, "messages[2].role"),
     ("bedrock-claude", TEXT, "messages[0].content", [{"type": "text", "text": "1"}], SAME),
     ("bedrock-claude", TURN, "messages", CUT, SAME),
-    ("bedrock-conversation", TEXT, "schemaVersion", "2023", SAME),
+    ("bedrock-conversation", TEXT, "schemaVersion", 2024, SAME),
     ("bedrock-conversation", TEXT, "schemaVersion", GONE, SAME),
     ("bedrock-conversation", TEXT, "system[0].text", 1, SAME),
     ("bedrock-conversation", TEXT, "system", "S", SAME),
@@ -212,7 +213,6 @@ BROKEN: list[tuple[str, Any, str, Any, str]] = [
     ("sharegpt", TEXT, "conversations[2].from", "observation", "conversations[2]"),
     ("sharegpt", TEXT, "conversations", CUT, SAME),
     ("sharegpt", TEXT, "system", 1, SAME),
-    ("sharegpt", TEXT, "extra", 1, SAME),
     ("sharegpt", TOOLS, "conversations[1].value", "get_weather", SAME),
     ("sharegpt", TOOLS, "conversations[1].value", '{"name": "x", "arguments": "{}"}', SAME),
     ("sharegpt", TOOLS, "tools", [], SAME),
@@ -225,7 +225,7 @@ BROKEN: list[tuple[str, Any, str, Any, str]] = [
 
 def changed(line: Line, path: str, value: Any) -> Line:
     """The line with another value at a place."""
-    *way, last = [int(step) if step.isdigit() else step for step in re.findall(r"\w+", path)]
+    *way, last = [int(step) if step.isdigit() else step for step in re.findall(r"[\w-]+", path)]
     line = copy.deepcopy(line)
     found: Any = line
     for step in way:
@@ -283,6 +283,60 @@ def test_what_a_provider_takes_beside_what_is_written_is_no_problem(
     for path, value in changes:
         line = changed(line, path, value)
     assert problems(tmp_path, form, [line] * 12) == []
+
+
+@pytest.mark.parametrize(
+    ("form", "one", "path"),
+    [
+        ("huggingface", TEXT, "extra"),
+        ("huggingface", TEXT, "messages[1].extra"),
+        ("huggingface-preference", PAIR, "extra"),
+        ("sharegpt", TEXT, "extra"),
+    ],
+)
+def test_what_a_library_leaves_alone_is_a_warning(form: str, one: Example | Pair, path: str, tmp_path: Path) -> None:
+    line = changed(FORMATS[form].write(one, media_of_format(FORMATS[form])), path, 1)
+    assert [(found.where, found.severity) for found in problems(tmp_path, form, [line])] == [(path, "warning")]
+
+
+def places(value: Any, path: str = "") -> list[str]:
+    """All places in a line, as paths."""
+    steps: list[tuple[str, Any]] = []
+    if isinstance(value, dict):
+        steps = [(f"{path}.{name}" if path else name, inner) for name, inner in value.items()]
+    elif isinstance(value, list):
+        steps = [(f"{path}[{number}]", inner) for number, inner in enumerate(value)]
+    return [found for place, inner in steps for found in (place, *places(inner, place))]
+
+
+ODD = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.just("sk-12345")
+    | st.sampled_from(["user", "assistant", "tool", "text"]),
+    lambda inner: (
+        st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(["role", "content", "sk-12345"]), inner)
+    ),
+    max_leaves=5,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_no_line_is_too_odd_to_be_checked(data: st.DataObject) -> None:
+    """Whatever stands at any place: a check ends, its words are plain, and it quotes nothing."""
+    form = data.draw(st.sampled_from(list(FORMATS.values())))
+    one = data.draw(st.sampled_from([PAIR] if form.kind == "preference" else [TURN, SHOWN, TOOLS]))
+    try:
+        line = form.write(one, media_of_format(form))
+    except Unfit:
+        return
+    for _ in range(data.draw(st.integers(1, 2))):
+        line = changed(line, data.draw(st.sampled_from(places(line))), data.draw(ODD))
+    for found in form.check(line):
+        assert "sk-" not in found.where + found.problem
+        assert "\n" not in found.problem
 
 
 def test_calls_of_the_last_answer_need_no_result(tmp_path: Path) -> None:

@@ -93,6 +93,13 @@ def test_a_line_of_another_format_is_said_to_be_of_it(home: Home, form: str, oth
     assert FORMATS[found.problem.removeprefix("is a line of the format ")].shape == FORMATS[other].shape
 
 
+@pytest.mark.parametrize("depth", [500, 900, 3000, 20_000])
+def test_a_line_may_be_as_deep_as_it_likes(home: Home, depth: int) -> None:
+    """It is checked, or said to be too deep."""
+    for form in LINES:
+        assert check(home, GOOD[form][:-2] + f', "x": {"[" * depth}{"]" * depth}}}\n', form)
+
+
 def test_too_few_examples_are_told_of_the_whole_file(home: Home) -> None:
     [found] = check(home, GOOD["openai"] * 9, "openai")
     assert found == Problem(None, "", "openai asks for 10 examples at least: 9")

@@ -230,16 +230,21 @@ _IMAGES = ("image_url", "fileData", "inlineData", "image")
 
 def _text_bytes(value: Any) -> int:
     """Bytes of the texts in a value, without media."""
-    if isinstance(value, str):
-        return 0 if _INLINE.match(value) else len(value.encode("utf-8", "surrogatepass"))
-    if isinstance(value, list):
-        return sum(map(_text_bytes, value))
-    return sum(map(_text_bytes, value.values())) if isinstance(value, dict) else 0
+    texts = (one for one in _values(value) if isinstance(one, str) and not _INLINE.match(one))
+    return sum(len(one.encode("utf-8", "surrogatepass")) for one in texts)
 
 
 def _has_images(value: Any) -> bool:
-    if isinstance(value, list):
-        return any(map(_has_images, value))
-    if not isinstance(value, dict):
-        return False
-    return any(name in value for name in _IMAGES) or any(map(_has_images, value.values()))
+    return any(name in one for one in _values(value) if isinstance(one, dict) for name in _IMAGES)
+
+
+def _values(value: Any) -> Iterator[Any]:
+    """A value and all in it, however deep that goes."""
+    left = [value]
+    while left:
+        one = left.pop()
+        yield one
+        if isinstance(one, list):
+            left += one
+        elif isinstance(one, dict):
+            left += one.values()

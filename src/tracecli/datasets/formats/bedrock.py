@@ -23,7 +23,8 @@ _BLOCKS = "https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_C
 VERSION = "bedrock-conversation-2024"
 _IMAGE_TYPES = ("png", "jpeg", "gif", "webp")
 _ROLES = ("user", ANSWER)
-_BLOCK_KEYS = ("text", "image", "toolUse", "toolResult", "reasoningContent")
+_MEDIA = {"image": _IMAGE_TYPES, "video": ("mp4", "mov", "mkv"), "document": ("pdf",)}
+_BLOCK_KEYS = ("text", *_MEDIA, "toolUse", "toolResult", "reasoningContent")
 # What Nova keeps for itself: https://docs.aws.amazon.com/nova/latest/userguide/fine-tune-prepare-data-understanding.html
 _RESERVED = re.compile(r"\A(?:User|Bot|Assistant|System):|<image>|<video>|\[EOS\]")
 
@@ -143,8 +144,9 @@ def _spec(tool: Tool) -> dict[str, Any]:
 
 def _check_conversation(line: Line) -> Iterator[Finding]:
     yield from rules.known(line, "", {"schemaVersion", "system", "messages", "toolConfig"})
-    if line.get("schemaVersion") != VERSION:
-        yield Finding("schemaVersion", f"has to be {VERSION}")
+    yield from rules.is_text(line, "", "schemaVersion")
+    if isinstance(line.get("schemaVersion"), str) and line["schemaVersion"] != VERSION:
+        yield Finding("schemaVersion", f"has to be {VERSION}, for all but Nova", "warning")
     if "system" in line:
         system, wrong = rules.split(rules.objects(line["system"], "system", least=0))
         yield from wrong
@@ -179,8 +181,8 @@ def _check_block(block: dict[str, Any], where: str, role: Any) -> Iterator[Findi
         yield Finding(where, f"has to be one of {', '.join(_BLOCK_KEYS)}")
         return
     [name] = kinds
-    if name in ("image", "toolResult") and role == ANSWER:
-        yield Finding(where, "only the user can give an image or a tool's result")
+    if name in (*_MEDIA, "toolResult") and role == ANSWER:
+        yield Finding(where, "only the user can give an image, a file or a tool's result")
     if name in ("toolUse", "reasoningContent") and role != ANSWER:
         yield Finding(where, "only the assistant can call a tool or reason")
     value, place = block[name], at(where, name)
@@ -190,8 +192,8 @@ def _check_block(block: dict[str, Any], where: str, role: Any) -> Iterator[Findi
             yield from _reserved(value, place)
     elif not isinstance(value, dict):
         yield Finding(place, f"has to be an object, and is {kind(value)}")
-    elif name == "image":
-        yield from _check_image(value, place)
+    elif name in _MEDIA:
+        yield from _check_media(value, place, name)
     elif name == "toolUse":
         yield from rules.known(value, place, {"toolUseId", "name", "input"})
         yield from rules.is_text(value, place, "toolUseId")
@@ -206,15 +208,15 @@ def _check_block(block: dict[str, Any], where: str, role: Any) -> Iterator[Findi
             yield Finding(at(place, "reasoningText"), "has to be an object with a `text`")
 
 
-def _check_image(value: dict[str, Any], where: str) -> Iterator[Finding]:
-    yield from rules.known(value, where, {"format", "source"})
-    yield from rules.one_of(value.get("format"), at(where, "format"), _IMAGE_TYPES)
+def _check_media(value: dict[str, Any], where: str, name: str) -> Iterator[Finding]:
+    yield from rules.known(value, where, {"format", "source", "name"} if name == "document" else {"format", "source"})
+    yield from rules.one_of(value.get("format"), at(where, "format"), _MEDIA[name])
     source = value.get("source")
     location = source.get("s3Location") if isinstance(source, dict) else None
     uri = location.get("uri") if isinstance(location, dict) else None
     place = at(where, "source.s3Location.uri")
     if not isinstance(uri, str):
-        yield Finding(place, "is missing: an image is named by its place in S3")
+        yield Finding(place, "is missing: a file is named by its place in S3")
     elif not uri.startswith("s3://"):
         severity: Any = "error" if "://" in uri or uri.startswith("data:") else "warning"
         yield Finding(place, "is no place in S3: upload the file there, and name it s3://BUCKET/PATH", severity)
@@ -232,7 +234,7 @@ def _check_result(value: dict[str, Any], where: str) -> Iterator[Finding]:
         if "text" in block:
             yield from rules.is_text(block, place, "text")
         elif isinstance(block.get("image"), dict):
-            yield from _check_image(block["image"], at(place, "image"))
+            yield from _check_media(block["image"], at(place, "image"), "image")
         elif "json" not in block:
             yield Finding(place, "has to be text, json or image")
 

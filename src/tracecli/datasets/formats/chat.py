@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from tracecli.datasets.example import ANSWER, Example, Pair, Tool
 from tracecli.datasets.formats import rules, turns
-from tracecli.datasets.formats.base import Finding, Line, Media, Unfit, dumped
+from tracecli.datasets.formats.base import Finding, Line, Media, Severity, Unfit, dumped
 from tracecli.datasets.formats.rules import at, kind
 from tracecli.datasets.formats.turns import Conversation, Medium, Result, Turn
 
@@ -41,11 +41,12 @@ class Dialect:
     alternating: bool = False
     """After the system, user and assistant take turns; results of tools may stand between."""
     system_first: bool = False
-    one_system: bool = False
     tool_name: re.Pattern[str] = rules.TOOL_NAME
     most_tools: int | None = None
     content_beside_calls: bool = False
     """An answer that is a tool call alone has an empty content."""
+    other_keys: Severity = "error"
+    """What it is to have others; libraries leave them alone."""
     name_of_tool: bool = False
     """A tool's result names the tool."""
 
@@ -278,7 +279,7 @@ class Dialect:
             names |= {"tool_calls"} | (set(_REASONING) if self.reasoning else set())
             names |= {"weight"} if self.weights else set()
             names |= {"refusal"} if self.refusals else set()
-        yield from rules.known(message, where, names)
+        yield from rules.known(message, where, names, self.other_keys)
         for name in ("name", "refusal", *_REASONING):
             if name in names:
                 yield from rules.is_text(message, where, name, needed=False)
@@ -297,7 +298,7 @@ class Dialect:
         if content is None:
             if message.get("role") != ANSWER or not (message.get("tool_calls") or message.get("refusal")):
                 yield Finding(place, "is missing")
-        elif isinstance(content, list) and self.images is not None:
+        elif isinstance(content, list):
             found, wrong = rules.split(rules.objects(content, place))
             yield from wrong
             for spot, part in found:
@@ -306,12 +307,12 @@ class Dialect:
             yield Finding(place, f"has to be a text, and is {kind(content)}")
 
     def _check_part(self, part: dict[str, Any], where: str, role: Any) -> Iterator[Finding]:
-        image = "image" if self.images == "column" else "image_url"
-        yield from rules.one_of(part.get("type"), at(where, "type"), ("text", image))
+        image = {"column": "image", None: None}.get(self.images, "image_url")
+        yield from rules.one_of(part.get("type"), at(where, "type"), ("text", image) if image else ("text",))
         if part.get("type") == "text":
             yield from rules.known(part, where, {"type", "text"})
             yield from rules.is_text(part, where, "text")
-        elif part.get("type") == image:
+        elif image and part.get("type") == image:
             if role != "user":
                 yield Finding(where, "only a message of the user can hold an image")
             if image == "image":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -23,10 +24,11 @@ _DIALECT = Dialect(
     reasoning=True,
     names=True,
     tool_name=re.compile(r"(?s).+"),
+    other_keys="warning",
     content_beside_calls=True,
     name_of_tool=True,
 )
-_TEXTS = Dialect(images="column", reasoning=True, names=True, tool_name=_DIALECT.tool_name, name_of_tool=True)
+_TEXTS = dataclasses.replace(_DIALECT, arguments="text")
 """With arguments as texts, as columns have them."""
 _BESIDE = ("images", "chat_template_kwargs")
 _IMAGE_RULE = 'images of the user: a part `{"type": "image"}` for each, and their addresses in `images`, in order'
@@ -55,7 +57,7 @@ def _write_pair(pair: Pair, media: Media) -> Line:
 
 
 def _check(line: Line) -> Iterator[Finding]:
-    yield from rules.known(line, "", {"messages", "tools", *_BESIDE})
+    yield from rules.known(line, "", {"messages", "tools", *_BESIDE}, "warning")
     yield from _DIALECT.check_messages(line.get("messages"), "messages", answered=True)
     yield from _check_beside(line, line.get("messages"))
 
@@ -85,7 +87,7 @@ def _check_beside(line: Line, messages: Any) -> Iterator[Finding]:
 
 
 def _check_pair(line: Line) -> Iterator[Finding]:
-    yield from rules.known(line, "", {"prompt", "chosen", "rejected", "tools", *_BESIDE})
+    yield from rules.known(line, "", {"prompt", "chosen", "rejected", "tools", *_BESIDE}, "warning")
     yield from _DIALECT.check_messages(line.get("prompt"), "prompt", answered=False)
     for name in ("chosen", "rejected"):
         yield from _DIALECT.check_messages(line.get(name), name, answered=True)
@@ -128,7 +130,7 @@ def _columns(message: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check_row(line: Line) -> Iterator[Finding]:
-    yield from rules.known(line, "", [name for name, _ in _COLUMNS])
+    yield from rules.known(line, "", [name for name, _ in _COLUMNS], "warning")
     messages = line.get("messages")
     if isinstance(messages, list):
         messages = [_without_nulls(message) for message in messages]

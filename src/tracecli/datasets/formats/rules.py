@@ -10,7 +10,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
-from tracecli.datasets.formats.base import Finding
+from tracecli.datasets.formats.base import Finding, Severity
 
 _HARMLESS = re.compile(r"[A-Za-z][A-Za-z_-]{0,30}")
 _KINDS = {dict: "an object", list: "a list", str: "a text", bool: "true or false", int: "a number", float: "a number"}
@@ -36,12 +36,12 @@ def at(where: str, name: str | int) -> str:
     return f"{where}.{name}" if where else name
 
 
-def known(value: dict[str, Any], where: str, names: Collection[str]) -> Iterator[Finding]:
-    """No other keys."""
+def known(value: dict[str, Any], where: str, names: Collection[str], severity: Severity = "error") -> Iterator[Finding]:
+    """No other keys. A `warning` where those do no harm."""
     for key in value:
         if key not in names:
             place = at(where, key) if _HARMLESS.fullmatch(key) else where
-            yield Finding(place, f"the format has no such key; its keys are {', '.join(sorted(names))}")
+            yield Finding(place, f"the format has no such key; its keys are {', '.join(sorted(names))}", severity)
 
 
 def is_text(value: dict[str, Any], where: str, name: str, *, needed: bool = True) -> Iterator[Finding]:

@@ -84,7 +84,7 @@ def _said(turn: Turn) -> dict[str, str]:
 
 
 def _check(line: Line) -> Iterator[Finding]:
-    yield from rules.known(line, "", {"conversations", "system", "tools", "images"})
+    yield from rules.known(line, "", {"conversations", "system", "tools", "images"}, "warning")
     yield from rules.is_text(line, "", "system", needed=False)
     found, wrong = rules.split(rules.objects(line.get("conversations"), "conversations", least=2))
     yield from wrong

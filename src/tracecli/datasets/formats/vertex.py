@@ -22,6 +22,7 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]{0,63}")
 _ADDRESS = ("gs://", "https://", "http://")
 _SYSTEM = ("systemInstruction", "system_instruction")
 _TOP = (*_SYSTEM, "contents", "tools", "toolConfig", "generationConfig")
+_ABOUT_A_PART = ("videoMetadata", "mediaResolution")
 _PART_KEYS = ("text", "fileData", "inlineData", "functionCall", "functionResponse")
 
 
@@ -120,7 +121,7 @@ def _check_system(value: Any, where: str) -> Iterator[Finding]:
 
 
 def _check_part(part: dict[str, Any], where: str, role: Any) -> Iterator[Finding]:
-    yield from rules.known(part, where, _PART_KEYS)
+    yield from rules.known(part, where, (*_PART_KEYS, *_ABOUT_A_PART))
     names = [name for name in _PART_KEYS if name in part]
     if len(names) != 1:
         yield Finding(where, f"has to be one of {', '.join(_PART_KEYS)}")
