@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.datasets.training_examples import PAIR, SIMPLE, WITH_TOOLS, media_of_format
+from tests.datasets.training_examples import PAIR, SIMPLE, WITH_TOOLS, example, media_of_format, said
 from tracecli.config import Home
 from tracecli.datasets import validation
 from tracecli.datasets.formats import base
@@ -207,6 +207,18 @@ def test_columns_keep_texts_that_look_like_something_else(home: Home, tmp_path: 
         row["messages"][1]["content"] = content
     parquet.export(home, map(base.text, rows), file, form.columns)
     assert [json.loads(row)["messages"][1]["content"] for row in parquet.rows(home, file)] == texts
+
+
+def test_rows_are_read_slice_by_slice(home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """None is lost or told twice, in their order, one at a time."""
+    form = FORMATS["parquet"]
+    wanted = [
+        base.text(form.write(example(said("user", str(number)), said("assistant", "!")), str)) for number in range(100)
+    ]
+    home.prepare()
+    parquet.export(home, wanted, tmp_path / "many.parquet", form.columns)
+    monkeypatch.setattr(parquet, "_SLICE_BYTES", 1)
+    assert [json.loads(row) for row in parquet.rows(home, tmp_path / "many.parquet")] == list(map(json.loads, wanted))
 
 
 def test_no_lines_are_a_parquet_file_with_the_same_columns(home: Home, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from tracecli import access, files, keys
 from tracecli.config import PRIVATE_FILE, Home
 from tracecli.errors import ConfigError, HomeError
 from tracecli.exchange import new_id
-from tracecli.store.engine import ENCRYPTED, located, modest, quoted, scratch, scratchpad, sparing
+from tracecli.store.engine import ENCRYPTED, located, quoted, scratch, scratchpad, sparing
 
 type Holds = tuple[str, str, int]
 """The smallest and the largest id of a file, and how many there are."""
@@ -109,13 +109,14 @@ def export(home: Home, lines: Iterable[str], path: Path, columns: Sequence[tuple
         with open(rows, "xb", opener=_private) as file:
             for line in lines:
                 longest = max(longest, file.write(line.encode()))
-        with files.drafted(path) as draft, scratchpad(home) as connection:
+        with files.drafted(path) as draft, scratchpad(home) as connection, sparing(connection):
+            how = "FORMAT parquet, COMPRESSION zstd, USE_TMP_FILE false"  # another would be readable by others
             if columns:
+                how += ", ROW_GROUP_SIZE 2048"  # rows of content are large, and a group of them is kept in memory
                 source = f"FROM {_read(rows, longest)}, columns = {_struct(columns)})"
             else:
                 source = _typed(connection, rows, longest) if longest else "SELECT NULL AS nothing WHERE false"
-            how = "(FORMAT parquet, COMPRESSION zstd, USE_TMP_FILE false)"  # another would be readable by others
-            connection.execute(f"COPY ({source}) TO '{quoted(draft)}' {how}")
+            connection.execute(f"COPY ({source}) TO '{quoted(draft)}' ({how})")
     finally:
         rows.unlink(missing_ok=True)
 
@@ -151,20 +152,34 @@ def _struct(columns: Iterable[tuple[str, str]]) -> str:
     return "{" + ", ".join(f"{_text(name)}: {_text(kind)}" for name, kind in columns) + "}"
 
 
-_FETCHED = 16
-"""Rows at a time: one can be of many megabytes."""
+_SLICE_BYTES = 64 << 20
+"""What is read at a time: DuckDB keeps all that a query finds in memory."""
 
 
 def rows(home: Home, path: Path) -> Iterator[str]:
-    """The rows of a Parquet file of anybody's, as JSON objects. Raises ConfigError if it is none, or damaged."""
+    """The rows of a Parquet file of anybody's, as JSON objects.
+
+    Raises ConfigError if it is none, if it is damaged, or if 2,048 rows, which DuckDB reads at a time, are too large.
+    """
     if not home.foreign:
         home.prepare()
     place = re.sub(r"([*?\[])", r"[\1]", str(path.absolute()))  # DuckDB takes these for patterns
-    with scratchpad(home) as connection, modest(connection):
+    query = (
+        "SELECT to_json(one)::VARCHAR FROM (SELECT * EXCLUDE (file_row_number)"
+        " FROM read_parquet($1, file_row_number => true) WHERE file_row_number BETWEEN $2 AND $3) AS one"
+    )
+    with scratchpad(home) as connection, sparing(connection):
         try:
-            found = connection.execute("SELECT to_json(one)::VARCHAR FROM read_parquet($1) AS one", [place])
-            while some := found.fetchmany(_FETCHED):
-                yield from (row for (row,) in some)
+            sizes = "SELECT sum(total_uncompressed_size)::BIGINT FROM parquet_metadata($1)"
+            [(size,)] = connection.execute(sizes, [place]).fetchall()
+            [(number,)] = connection.execute("SELECT count(*) FROM read_parquet($1)", [place]).fetchall()
+            step = max(_SLICE_BYTES * number // max(size or 0, 1), 1)
+            for first in range(0, number, step):
+                found = connection.execute(query, [place, first, first + step - 1])
+                while row := found.fetchone():
+                    yield row[0]
+        except duckdb.OutOfMemoryException as error:
+            raise ConfigError(f"the rows of {path} are too large to be read", "Write it as JSON Lines.") from error
         except duckdb.Error as error:
             raise ConfigError(f"cannot read {path}", "It has to be a whole Parquet file.") from error
 

@@ -134,7 +134,7 @@ def _check_row(line: Line) -> Iterator[Finding]:
     messages = line.get("messages")
     if isinstance(messages, list):
         messages = [_without_nulls(message) for message in messages]
-    for position, message in enumerate(messages or []):
+    for position, message in enumerate(messages if isinstance(messages, list) else []):
         if isinstance(message, dict) and isinstance(message.get("content_parts"), str):
             parts = parsed(message.pop("content_parts"))
             if isinstance(parts, list):
