@@ -16,11 +16,13 @@ from click.testing import CliRunner
 from tracecli import errors
 from tracecli.cli.main import EXIT_CODES, cli
 from tracecli.clients.table import CLIENTS, VARIABLES
+from tracecli.datasets.formats.registry import FORMATS
 from tracecli.exchange import Row
 from tracecli.providers import hosts as provider_hosts
 from tracecli.query.fields import FIELDS
 from tracecli.store.connection import MIGRATIONS
 from tracecli.store.views import all_views, meanings
+from tracecli.tables import training_files as formats
 from tracecli.transparent import rules as firewall_rules
 from tracecli.transparent.rules import Interception
 
@@ -56,6 +58,9 @@ COMMANDS = (
     ("export", "har"),
     ("export", "otlp"),
     ("coverage",),
+    ("dataset",),
+    ("dataset", "validate"),
+    ("dataset", "formats"),
     ("policy",),
     ("policy", "set"),
     ("policy", "delete"),
@@ -306,6 +311,20 @@ def views() -> str:
         told += [f"| `{column.name}` | {column.kind} | {_cell(column.help)} |" for column in view.columns]
         told.append("")
     return "\n".join(told)
+
+
+def dataset_formats() -> str:
+    """The formats of training files, as a table, and the rules of each."""
+    rows = ["| format | what for | keeps | limits |", "| --- | --- | --- | --- |"]
+    rows += [
+        f"| `{one.name}` | {_cell(one.title)} | {_cell(formats.keeps(one))} | {_cell(formats.limits(one))} |"
+        for one in FORMATS.values()
+    ]
+    told = []
+    for one in FORMATS.values():
+        sources = " ".join(f"[[{number}]]({url})" for number, url in enumerate(one.urls, 1))
+        told += ["", f"`{one.name}` ({one.kind}, `{one.suffix}`) {sources}", "", *(f"* {rule}" for rule in one.rules)]
+    return "\n".join([*rows, *told]) + "\n"
 
 
 def schema() -> str:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 AFTER_S = 1.0
-WATCHED = frozenset({"usage", "sql", "export", "cache", "reprice", "reparse", "retention", "db", "flags"})
+WATCHED = frozenset({"usage", "sql", "export", "cache", "reprice", "reparse", "retention", "db", "flags", "dataset"})
 """Commands that end by themselves, and may take long."""
 
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import msgspec
 
 from tracecli import access, files, keys
 from tracecli.config import PRIVATE_FILE, Home
-from tracecli.errors import HomeError
+from tracecli.errors import ConfigError, HomeError
 from tracecli.exchange import new_id
 from tracecli.store.engine import ENCRYPTED, located, quoted, scratch, scratchpad, sparing
 
@@ -97,19 +98,25 @@ def without(
     return write(home, folder, connection, query, parameters, holds) if holds[2] else None
 
 
-def export(home: Home, lines: Iterable[str], path: Path) -> None:
-    """Write JSON lines to a Parquet file of the reader's, whole or not at all. Raises OSError."""
+def export(home: Home, lines: Iterable[str], path: Path, columns: Sequence[tuple[str, str]] = ()) -> None:
+    """Write JSON lines to a Parquet file of the reader's, whole or not at all. Raises OSError.
+
+    `columns` are names and DuckDB types; without them, the lines decide on them.
+    """
     rows = scratch(home) / f"{new_id()}.rows"
     longest = 0
     try:
-        with open(rows, "x", encoding="ascii", opener=_private) as file:
+        with open(rows, "xb", opener=_private) as file:
             for line in lines:
-                longest = max(longest, len(line))
-                file.write(line)
-        with files.drafted(path) as draft, scratchpad(home) as connection:
-            source = _typed(connection, rows, longest) if longest else "SELECT NULL AS nothing WHERE false"
-            how = "(FORMAT parquet, COMPRESSION zstd, USE_TMP_FILE false)"  # another would be readable by others
-            connection.execute(f"COPY ({source}) TO '{quoted(draft)}' {how}")
+                longest = max(longest, file.write(line.encode()))
+        with files.drafted(path) as draft, scratchpad(home) as connection, sparing(connection):
+            how = "FORMAT parquet, COMPRESSION zstd, USE_TMP_FILE false"  # another would be readable by others
+            if columns:
+                how += ", ROW_GROUP_SIZE 2048"  # rows of content are large, and a group of them is kept in memory
+                source = f"FROM {_read(rows, longest)}, columns = {_struct(columns)})"
+            else:
+                source = _typed(connection, rows, longest) if longest else "SELECT NULL AS nothing WHERE false"
+            connection.execute(f"COPY ({source}) TO '{quoted(draft)}' ({how})")
     finally:
         rows.unlink(missing_ok=True)
 
@@ -124,7 +131,7 @@ def _typed(connection: duckdb.DuckDBPyConnection, path: Path, longest: int) -> s
 
     What a name says of its column holds also where no line has a value.
     """
-    read = f"read_json('{quoted(path)}', format = 'newline_delimited', maximum_object_size = {max(longest, 1 << 20)}"
+    read = _read(path, longest)
     found = connection.execute(f"DESCRIBE FROM {read}, sample_size = -1)").fetchall()
     kinds = {name: "VARCHAR" if kind in _TEXTS else kind.replace("JSON", "VARCHAR") for name, kind, *_ in found}
     columns = []
@@ -132,8 +139,49 @@ def _typed(connection: duckdb.DuckDBPyConnection, path: Path, longest: int) -> s
         column = '"' + name.replace('"', '""') + '"'
         wanted = _BY_NAME.get(name.rpartition("_")[2])
         columns.append(f"TRY_CAST({column} AS {wanted}) AS {column}" if wanted and kind == "VARCHAR" else column)
-    given = ", ".join(f"{_text(name)}: {_text(kind)}" for name, kind in kinds.items())
-    return f"SELECT {', '.join(columns)} FROM {read}, columns = {{{given}}})"  # noqa: S608 - names are quoted
+    given = _struct(kinds.items())
+    return f"SELECT {', '.join(columns)} FROM {read}, columns = {given})"  # noqa: S608 - names are quoted
+
+
+def _read(path: Path, longest: int) -> str:
+    """The beginning of a call that reads JSON lines."""
+    return f"read_json('{quoted(path)}', format = 'newline_delimited', maximum_object_size = {max(longest, 1 << 20)}"
+
+
+def _struct(columns: Iterable[tuple[str, str]]) -> str:
+    return "{" + ", ".join(f"{_text(name)}: {_text(kind)}" for name, kind in columns) + "}"
+
+
+_SLICE_BYTES = 64 << 20
+"""What is read at a time: DuckDB keeps all that a query finds in memory."""
+
+
+def rows(home: Home, path: Path) -> Iterator[str]:
+    """The rows of a Parquet file of anybody's, as JSON objects.
+
+    Raises ConfigError if it is none, if it is damaged, or if 2,048 rows, which DuckDB reads at a time, are too large.
+    """
+    if not home.foreign:
+        home.prepare()
+    place = re.sub(r"([*?\[])", r"[\1]", str(path.absolute()))  # DuckDB takes these for patterns
+    query = (
+        "SELECT to_json(one)::VARCHAR FROM (SELECT * EXCLUDE (file_row_number)"
+        " FROM read_parquet($1, file_row_number => true) WHERE file_row_number BETWEEN $2 AND $3) AS one"
+    )
+    with scratchpad(home) as connection, sparing(connection):
+        try:
+            sizes = "SELECT sum(total_uncompressed_size)::BIGINT FROM parquet_metadata($1)"
+            [(size,)] = connection.execute(sizes, [place]).fetchall()
+            [(number,)] = connection.execute("SELECT count(*) FROM read_parquet($1)", [place]).fetchall()
+            step = max(_SLICE_BYTES * number // max(size or 0, 1), 1)
+            for first in range(0, number, step):
+                found = connection.execute(query, [place, first, first + step - 1])
+                while row := found.fetchone():
+                    yield row[0]
+        except duckdb.OutOfMemoryException as error:
+            raise ConfigError(f"the rows of {path} are too large to be read", "Write it as JSON Lines.") from error
+        except duckdb.Error as error:
+            raise ConfigError(f"cannot read {path}", "It has to be a whole Parquet file.") from error
 
 
 def _text(value: str) -> str:
