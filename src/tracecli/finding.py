@@ -306,10 +306,12 @@ def _sought(term: Term) -> Sought:
     return Sought(expressions, term.name != "completion", term.name != "prompt")
 
 
-def ids(home: Home, query: Query, now: dt.datetime, zone: dt.tzinfo | None = None) -> list[str]:
-    """All that fit, in no order. Raises as `rows` does."""
+def ids(
+    home: Home, query: Query, now: dt.datetime, zone: dt.tzinfo | None = None, *, sessions: bool = False
+) -> list[str]:
+    """All that fit, in no order; `sessions`: with all others of their sessions. Raises as `rows` does."""
     with selected(home, query, now, zone) as (found, condition):
-        return found.ids(condition)
+        return found.session_ids(condition) if sessions else found.ids(condition)
 
 
 def statistics(

@@ -58,9 +58,9 @@ def walk(
             yield some(home, ids)
 
 
-def each(home: Home, sized: Iterable[tuple[str, int]]) -> Iterator[tuple[Recorded, Captured | None]]:
-    """Stored exchanges by id and by how many bytes their bodies have; raises as `walk` does."""
-    for batch in batches(home, sized):
+def each(home: Home, sized: Iterable[tuple[str, int]], most: int = BATCH) -> Iterator[tuple[Recorded, Captured | None]]:
+    """Stored exchanges by id and by how many bytes their bodies have, read so many at a time; raises as `walk` does."""
+    for batch in batches(home, sized, most):
         yield from batch
 
 
@@ -78,6 +78,15 @@ def batches(
         room -= size
     if ids:
         yield some(home, ids)
+
+
+def sized(home: Home, ids: Sequence[str]) -> list[tuple[str, int]]:
+    """Those of some exchanges that are stored, by id, in the order of their ids: how many bytes their bodies have."""
+    try:
+        with opened(home) as connection:
+            return exchanges.sizes(connection, ids)
+    except FileNotFoundError:
+        return []
 
 
 def some(home: Home, ids: Sequence[str]) -> list[tuple[Recorded, Captured | None]]:

@@ -290,6 +290,18 @@ def some(connection: duckdb.DuckDBPyConnection, ids: Sequence[str]) -> list[Reco
     return [_recorded(dict(zip(names, values, strict=True))) for values in found.fetchall()]
 
 
+def sizes(connection: duckdb.DuckDBPyConnection, ids: Sequence[str]) -> list[tuple[str, int]]:
+    """Of those of some exchanges that are stored, in the order of their ids: how many body bytes passed."""
+    if not ids:
+        return []
+    found = connection.execute(
+        "SELECT id::VARCHAR, request_bytes + response_bytes FROM exchange"
+        " WHERE id BETWEEN $2::UUID AND $3::UUID AND id IN (SELECT unnest($1::UUID[])) ORDER BY exchange.id",
+        [list(ids), min(ids), max(ids)],
+    )
+    return found.fetchall()
+
+
 def _recorded(values: dict[str, Any]) -> Recorded:
     row = _row([values[name] for name in _ROW_COLUMNS])
     basis = values["cost_basis"]

@@ -155,6 +155,17 @@ class Selection:
         found = self.connection.execute(f"SELECT id::VARCHAR FROM {self.table()} WHERE {where}", parameters)  # noqa: S608
         return [identifier for (identifier,) in found.fetchall()]
 
+    def session_ids(self, condition: Condition) -> list[str]:
+        """All that fit, and all others of their sessions."""
+        where, parameters = condition
+        found = self.connection.execute(
+            f"WITH fitting AS (SELECT id, session FROM {self.table()} WHERE {where})"  # noqa: S608 - text of ours only
+            f" SELECT id::VARCHAR FROM {self.table()} WHERE id IN (SELECT id FROM fitting)"
+            " OR session IN (SELECT session FROM fitting WHERE session IS NOT NULL)",
+            parameters,
+        )
+        return [identifier for (identifier,) in found.fetchall()]
+
     def stored_ids(self, condition: Condition) -> list[str]:
         """Those that fit and are stored."""
         where, parameters = condition
