@@ -132,6 +132,11 @@ class Home:
         return self.root / "access.json"
 
     @property
+    def datasets(self) -> Path:
+        """Datasets: definitions, the ids that they chose, and what was built of them."""
+        return self.root / "datasets"
+
+    @property
     def coverage(self) -> Path:
         """What passed the proxy unrecorded: counts of hosts, in a file of each process and one of all."""
         return self.root / "coverage"

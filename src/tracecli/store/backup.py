@@ -1,10 +1,11 @@
 """Backups: a folder with a copy of the store as it was at one moment, and a manifest with the hash of each file.
 
 In it: the database, the files of content, encrypted if the home is, and then its data keys, which the user's key opens;
-the key of fingerprints, the users of the proxy, the history of policies, and
-the policies if they are in the home. Not in it: the cache, the certificate authority, logs, and without being asked for
-the spool. Files of content are linked where that is possible: they never change, so the copy takes no room and is of
-the same disk. Written beside under another name and renamed: a backup is whole or not there.
+the key of fingerprints, the users of the proxy, the history of policies, the definitions of datasets, what they chose
+and what is noted of them, and the policies if they are in the home. Not in it: what was built of datasets, the cache,
+the certificate authority, logs, and without being asked for the spool. Files of content are linked where that is
+possible: they never change, so the copy takes no room and is of the same disk. Written beside under another name and
+renamed: a backup is whole or not there.
 
 What is restored is not trusted: names are of a fixed form, and every file is copied and hashed before anything of the
 home is touched.
@@ -37,6 +38,7 @@ _CHUNK = 1 << 20
 _POLICIES = "policies"
 _PARQUET = re.compile(r"(bodies|parts|said)/[0-9A-Za-z][0-9A-Za-z._-]*\.parquet(\.encrypted)?")
 _SEGMENT = re.compile(r"spool/[0-9A-Za-z][0-9A-Za-z._-]*\.seg")
+_DATASET = re.compile(r"datasets/[a-z0-9][a-z0-9._-]*/[0-9]+/(dataset\.toml|chosen\.txt|notes\.md)")
 _POLICY = re.compile(r"policies/([\w@+=,-][\w@+=,. -]*/)*[\w@+=,-][\w@+=,. -]*\.toml")
 
 
@@ -164,6 +166,7 @@ def _small_files(home: Home) -> Iterator[Path]:
         home.policy_history,
         home.policy_history.with_suffix(".seen.json"),
     )
+    yield from (path for path in sorted(home.datasets.glob("*/*/*")) if _DATASET.fullmatch(_name(home.root, path)))
     policies = home.root / _POLICIES
     if policies.is_dir() and not policies.is_symlink():
         yield from (path for path in sorted(policies.rglob("*.toml")) if _allowed(home, _name(home.root, path)))
@@ -211,7 +214,7 @@ def _allowed(home: Home, name: str) -> bool:
     single.append(home.policy_history.with_suffix(".seen.json"))
     if name in {path.name for path in single}:
         return True
-    return any(pattern.fullmatch(name) for pattern in (_PARQUET, _SEGMENT, _POLICY))
+    return any(pattern.fullmatch(name) for pattern in (_PARQUET, _SEGMENT, _POLICY, _DATASET))
 
 
 def restore(home: Home, folder: Path, *, replace: bool = False) -> Restored:
