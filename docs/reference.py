@@ -59,6 +59,14 @@ COMMANDS = (
     ("export", "otlp"),
     ("coverage",),
     ("dataset",),
+    ("dataset", "create"),
+    ("dataset", "list"),
+    ("dataset", "show"),
+    ("dataset", "preview"),
+    ("dataset", "build"),
+    ("dataset", "diff"),
+    ("dataset", "card"),
+    ("dataset", "delete"),
     ("dataset", "validate"),
     ("dataset", "formats"),
     ("policy",),
@@ -134,7 +142,7 @@ def addon_options() -> str:
 
 
 def policy_keys(name: str, module: str = "policy/rules.py") -> str:
-    """The keys of `Settings`, of a policy file, of a user file or of a rule file, with their defaults."""
+    """The keys of `Settings`, of a policy file, a user file, a rule file or a dataset's definition, with defaults."""
     tree = ast.parse((SOURCE / module).read_text("utf-8"))
     classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
     aliases = {ast.unparse(node.name): node.value for node in tree.body if isinstance(node, ast.TypeAlias)}

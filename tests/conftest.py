@@ -22,14 +22,16 @@ _FOREIGN = re.compile(
 
 @pytest.fixture(autouse=True)
 def own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Nothing of the person who runs the tests reaches them: home, settings, proxies, keys, time zone."""
+    """Nothing of the person who runs the tests reaches them: home, settings, proxies, keys, time zone, umask."""
     for name in list(os.environ):
         if _FOREIGN.fullmatch(name):
             monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path_factory.getbasetemp() / "nobody"))
     monkeypatch.setenv("TZ", "UTC")
     time.tzset()
+    umask = os.umask(0o022)  # a command that is run in this process may set another one
     yield
+    os.umask(umask)
     monkeypatch.undo()
     time.tzset()
 

@@ -160,6 +160,11 @@ def changes(found: Changes) -> None:
         _write("".join(f"{line}\n" for line in plain(found)))
 
 
+def people(parts: Iterable[RenderableType]) -> None:
+    """Write something for people, in a pipe too, where every line stays whole."""
+    _show(_console(), parts)
+
+
 def listing(people: Iterable[RenderableType], lines: Iterable[str]) -> None:
     """Write something for people, or in a pipe as lines; what is not needed is not asked for."""
     console = _console()

@@ -81,15 +81,17 @@ def text_of(message: Message) -> str:
     return "".join(str(part.get("content") or "") for part in parts(message) if part.get("type") == "text")
 
 
+def all_parts(message: Message) -> Iterator[dict[str, Any]]:
+    """The parts of a message, and those of tools' results in it."""
+    for part in parts(message):
+        yield part
+        if isinstance(part.get("response"), list):
+            yield from (one for one in part["response"] if isinstance(one, dict))
+
+
 def media_of(messages: list[Message]) -> Iterator[dict[str, Any]]:
     """The parts whose bytes the record holds: images, sound and files that were sent inside the JSON."""
-    for message in messages:
-        for part in parts(message):
-            if part.get("type") == "blob":
-                yield part
-            response = part.get("response")
-            if isinstance(response, list):
-                yield from (one for one in response if isinstance(one, dict) and one.get("type") == "blob")
+    return (part for one in messages for part in all_parts(one) if part.get("type") == "blob")
 
 
 def media_name(part: dict[str, Any]) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
+from tracecli.exchange import plain_decimal
 from tracecli.store.reporting import STEPS, Bucket, Spent
 from tracecli.tables import values
 from tracecli.tables.visible import line
@@ -70,7 +71,7 @@ def over_time(spent: Sequence[Spent], bucket: Bucket, *, by_cost: bool) -> Colum
         stack[colour] = stack.get(colour, Decimal()) + _worth(one, by_cost)
     told = _money if by_cost else _count
     tops = [sum(stack.values(), Decimal()) for stack in stacks.values()]
-    ticks, top = _ticks(max(tops, default=Decimal()), told)
+    ticks, top = _ticks(max(tops, default=Decimal()), told, whole=not by_cost)
     names = [*(name(model) for model in order[:COLOURS]), REST]
     columns = [
         [
@@ -100,19 +101,31 @@ def spread(steps: Mapping[int, int]) -> Columns:
     """How many took how long, on a logarithmic scale."""
     if not steps:
         return Columns([], [], [], [], [])
-    first, last = min(steps), max(steps)
-    counts = [steps.get(step, 0) for step in range(first, last + 1)]
-    ticks, top = _ticks(Decimal(max(counts)), _count)
-    ranges = [
-        f"{values.duration(10 ** (step / STEPS))} to {values.duration(10 ** ((step + 1) / STEPS))}"
-        for step in range(first, last + 1)
-    ]
+    every = range(min(steps), max(steps) + 1)
+    begins = [values.duration(10 ** (step / STEPS)) for step in every]
+    ends = [values.duration(10 ** ((step + 1) / STEPS)) for step in every]
+    ranges = [f"{begin} to {end}" for begin, end in zip(begins, ends, strict=True)]
+    return _counted(ranges, begins, [steps.get(step, 0) for step in every])
+
+
+def powers(found: Mapping[int, int]) -> Columns:
+    """How many have up to so much, which are powers of two."""
+    if not found:
+        return Columns([], [], [], [], [])
+    every = [1 << power for power in range(min(found).bit_length() - 1, max(found).bit_length())]
+    ranges = [f"{most // 2 + 1:,} to {most:,}" if most > 1 else "1" for most in every]
+    return _counted(ranges, [f"≤ {values.short_count(most)}" for most in every], [found.get(most, 0) for most in every])
+
+
+def _counted(ranges: Sequence[str], labels: Sequence[str], counts: Sequence[int]) -> Columns:
+    """A column for each range, in one colour."""
+    ticks, top = _ticks(Decimal(max(counts)), _count, whole=True)
     return Columns(
         [
             [Piece(_percent(Decimal(number), top), 0, f"{what} · {number:,}")] if number else []
             for what, number in zip(ranges, counts, strict=True)
         ],
-        _sparse([values.duration(10 ** (step / STEPS)) for step in range(first, last + 1)]),
+        _sparse(labels),
         ticks,
         [],
         [(what, f"{number:,}") for what, number in zip(ranges, counts, strict=True) if number],
@@ -139,16 +152,17 @@ def _money(worth: Decimal) -> str:
 
 
 def _count(worth: Decimal) -> str:
-    return values.short_count(int(worth)) if worth >= 1000 else f"{worth:,f}"
+    return values.short_count(int(worth)) if worth >= 1000 else plain_decimal(worth)
 
 
-def _ticks(most: Decimal, told: Callable[[Decimal], str]) -> tuple[list[tuple[float, str]], Decimal]:
-    """Round numbers up to what is not less than the most, and that."""
+def _ticks(most: Decimal, told: Callable[[Decimal], str], *, whole: bool) -> tuple[list[tuple[float, str]], Decimal]:
+    """Round numbers up to what is not less than the most, and that; `whole`: without fractions."""
     if most <= 0:
         return [], Decimal(1)
-    rough = most / _TICKS
+    rough = max(most / _TICKS, Decimal(whole))
     power = Decimal(10) ** math.floor(rough.log10())
-    step = next(power * factor for factor in (1, 2, Decimal("2.5"), 5, 10) if power * factor >= rough)
+    steps = (power * factor for factor in (1, 2, Decimal("2.5"), 5, 10))
+    step = next(step for step in steps if step >= rough and not (whole and step % 1))
     number = math.ceil(most / step)
     top = step * number
     marks = [step * place for place in range(1, number + 1)]

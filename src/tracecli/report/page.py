@@ -11,11 +11,9 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
-import jinja2
-
 from tracecli import __version__
 from tracecli.exchange import Row
-from tracecli.report import charts
+from tracecli.report import charts, templates
 from tracecli.report.figures import Figures
 from tracecli.store.statistics import Group
 from tracecli.tables import values
@@ -24,14 +22,6 @@ from tracecli.tables.visible import line
 
 _LISTED = 10
 _ERROR = 160
-
-_environment = jinja2.Environment(
-    loader=jinja2.PackageLoader("tracecli", "report"),
-    autoescape=True,
-    undefined=jinja2.StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
 
 
 def page(figures: Figures | None, query: str, now: dt.datetime, zone: dt.tzinfo | None = None) -> str:
@@ -42,7 +32,7 @@ def page(figures: Figures | None, query: str, now: dt.datetime, zone: dt.tzinfo 
         "version": __version__,
     }
     told = None if figures is None else _told(figures, zone)
-    return _environment.get_template("page.html.j2").render(about=about, report=told)
+    return templates.rendered("page.html.j2", about=about, report=told)
 
 
 def _told(figures: Figures, zone: dt.tzinfo | None) -> dict[str, Any]:

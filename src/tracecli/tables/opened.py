@@ -10,7 +10,7 @@ import codecs
 import datetime as dt
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -115,6 +115,12 @@ def _side(
     if side.cut:
         note = f"Cut here: {values.size(passed_bytes)} passed, the record holds the beginning."
         yield _Block(Text(note, "bold magenta"))
+
+
+def conversation(messages: Sequence[Message]) -> Iterator[RenderableType]:
+    """Messages, one after the other, for a terminal or a pipe."""
+    for message in messages:
+        yield from _message(message, None)
 
 
 def _message(message: Message, choice: str | None) -> Iterator[RenderableType]:
