@@ -19,6 +19,7 @@ import msgspec
 
 from tracecli import files, finding, ingest, keys, ledger, rewriting, spool, working
 from tracecli.config import PRIVATE_FOLDER, Home
+from tracecli.datasets.manifest import Touched
 from tracecli.errors import StoreBusy, TracecliError
 from tracecli.exchange import new_id
 from tracecli.query.syntax import Query, parse, text_of
@@ -50,13 +51,15 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     still_spooled: int
     """Segments of the spool that were not finished in time: what they hold is not erased."""
     checked: Checked
+    datasets: list[Touched] = []
+    """That held some of it, and what became of them."""
     sha256: str = ""
     """Of this receipt as JSON, with an empty text in this place."""
 
     @property
     def complete(self) -> bool:
         """Nothing that was to go is left."""
-        return not (self.checked.found or self.still_spooled)
+        return not (self.checked.found or self.still_spooled or any(one.failed for one in self.datasets))
 
 
 class Erasure(msgspec.Struct, kw_only=True):
@@ -82,6 +85,8 @@ class Erasure(msgspec.Struct, kw_only=True):
     """What was found: counted before anything of it is erased."""
     erased: Erased | None = None
     """None: it is to be done yet."""
+    datasets: list[Touched] | None = None
+    """None: they are to be looked through yet."""
     receipt: Receipt | None = None
     error: str | None = None
     """Why the last try failed; it is tried again."""
@@ -182,6 +187,7 @@ class Eraser:
         if asked.rules is not None:
             number = rewriting.take_out(home, asked.ids, asked.rules)
             asked.erased = Erased(records=0, content=0, answers=0, quarantined=0, bytes=0, redacted=number)
+            self._forget_in_datasets(asked)
             still = rewriting.left(home, asked.ids, asked.rules)
             found = [f"{still} exchanges still hold some of it"] if still else []
             self._finish(asked, asked.ids, Checked(files=0, bytes=0, markers=0, found=found))
@@ -193,9 +199,25 @@ class Eraser:
                 home, asked.ids, asked.users, sought, before=asked.there, content_only=asked.content_only
             )
             _write(home, asked)
+        self._forget_in_datasets(asked)
         working.told(2, 3, "looking through all files")
-        checked = erasure.check(home, asked.ids, sought, content_only=asked.content_only)
+        checked = erasure.check(home, asked.ids, sought, self._elsewhere(asked), content_only=asked.content_only)
         self._finish(asked, asked.ids, checked)
+
+    def _forget_in_datasets(self, asked: Erasure) -> None:
+        if asked.datasets is None:
+            from tracecli.datasets import forgetting  # what builds datasets is not needed to ingest
+
+            gone = not asked.content_only and asked.rules is None
+            asked.datasets = forgetting.forget(self.home, asked.ids or (), gone=gone)
+            _write(self.home, asked)
+
+    def _elsewhere(self, asked: Erasure) -> list[Path]:
+        """The files that were built again outside of the home."""
+        from tracecli.datasets import building
+
+        folders = [Path(folder) for one in asked.datasets or () for folder in one.rebuilt]
+        return [path for one in folders if self.home.root not in one.parents for path in building.files_of(one)]
 
     def _finish(self, asked: Erasure, ids: Sequence[str], checked: Checked) -> None:
         """Write the receipt, and forget what was asked for."""
@@ -212,6 +234,7 @@ class Eraser:
             on_hold=asked.on_hold,
             still_spooled=asked.still_spooled,
             checked=checked,
+            datasets=asked.datasets or [],
         )
         receipt = msgspec.structs.replace(receipt, sha256=hashlib.sha256(msgspec.json.encode(receipt)).hexdigest())
         ledger.note(

@@ -35,8 +35,9 @@ def command(
     erased, and a receipt says what went, where it was looked for, and its hash, which `tracecli audit show` has too.
     Exit code 7 if something is left.
 
-    Works while the proxy records and people read. What is on legal hold stays (`tracecli retention holds`). Copies that
-    you made (exports, backups, reports) are yours to remove.
+    Works while the proxy records and people read. Datasets that held some of it are built again without it, also in
+    other folders. What is on legal hold stays (`tracecli retention holds`). Copies that you made (exports, backups,
+    reports) are yours to remove.
     """
     wanted, what = _chosen(users, ids, where)
     from tracecli import erasing, finding

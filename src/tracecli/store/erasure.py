@@ -210,8 +210,11 @@ def _last_texts(captured: Captured) -> list[bytes]:
     return found
 
 
-def check(home: Home, ids: Sequence[str], sought: Markers, *, content_only: bool) -> Checked:
-    """Look whether anything is left: of all ids in tables and Parquet files, of the markers in all bytes of all files.
+def check(
+    home: Home, ids: Sequence[str], sought: Markers, elsewhere: Sequence[Path] = (), *, content_only: bool
+) -> Checked:
+    """Look whether anything is left: of all ids in tables and Parquet files, of the markers in all bytes of all files
+    of the home, and of those elsewhere.
 
     An id may stay where only the content was to go. For a process without another thread that has the database open.
     """
@@ -220,19 +223,21 @@ def check(home: Home, ids: Sequence[str], sought: Markers, *, content_only: bool
     texts = _pattern(sought.texts)
     pattern, few = _pattern(wanted), wanted[:: max(1, len(wanted) // _FEW)]
     files = size = 0
-    for path in sorted(path for path in home.root.rglob("*") if path.is_file() and not path.is_symlink()):
+    here = (path for path in home.root.rglob("*") if path.is_file() and not path.is_symlink())
+    for path in [*sorted(here), *elsewhere]:
         if home.erasures in path.parents:
             continue  # what is under way names what it erases, to its end
         try:
-            here = texts if path == home.ledger else pattern  # who read what stays there, with the ids
+            looked_for = texts if path == home.ledger else pattern  # who read what stays there, with the ids
             packed = not _PACKED.isdisjoint(path.suffixes)
-            hits = _hits(home, path, few) if packed else _all(home, path, here)
+            hits = _hits(home, path, few) if packed else _all(home, path, looked_for)
             size += path.stat().st_size
         except FileNotFoundError:  # it went, and with it what it held
             continue
         files += 1
         if hits:
-            found.append(f"{hits} of the markers are in {path.relative_to(home.root)}")
+            place = path.relative_to(home.root) if home.root in path.parents else path
+            found.append(f"{hits} of the markers are in {place}")
     return Checked(files=files, bytes=size, markers=len(wanted), found=found)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from rich.console import RenderableType
 from rich.text import Text
 
+from tracecli.datasets.manifest import Touched
 from tracecli.erasing import Receipt
 from tracecli.tables import values
 from tracecli.tables.visible import line
@@ -47,7 +48,7 @@ def _lines(found: Receipt) -> list[tuple[str, str]]:
 
 
 def _ending(found: Receipt) -> list[tuple[str, str]]:
-    told = []
+    told = [("dataset", line(_dataset(one))) for one in found.datasets]
     if found.on_hold:
         told.append(("on legal hold", f"{found.on_hold:,} requests, which stay"))
     if found.still_spooled:
@@ -58,3 +59,15 @@ def _ending(found: Receipt) -> list[tuple[str, str]]:
         ("receipt", found.sha256),
     ]
     return told
+
+
+def _dataset(one: Touched) -> str:
+    """What became of a dataset that held some of it."""
+    done = f"{one.dataset} held {one.exchanges:,} of them"
+    if one.rebuilt:
+        done += f"; built again in {', '.join(one.rebuilt)}"
+    if one.removed:
+        done += f"; no example is left: removed from {', '.join(one.removed)}"
+    if one.failed:
+        done += f"; not built again, and it still holds them: {'; '.join(one.failed)}"
+    return done
