@@ -18,7 +18,7 @@ HARD = {
     "QUOTED": 'it\'s $HOME `id` \\ "x" \u2019',
     "E": "",
 }
-LINES = {"LINES": "one\ntwo"}
+LINES = {"SEVERAL": "one\ntwo"}  # a shell keeps the name LINES to itself
 RUNS = {
     "bash": ["bash", "--norc"],
     "zsh": ["zsh", "-f"],
