@@ -11,11 +11,12 @@ import pytest
 
 from tests.support.chats import answered, call, store
 from tests.support.corpus import WORDS
-from tests.support.datasets import built, digests, dropped, examples, lines
+from tests.support.datasets import built, digests, dropped, examples, lines, made
 from tests.support.upkeep import new_home
 from tracecli.cli.main import run
 from tracecli.config import Home
-from tracecli.datasets import folder, forgetting
+from tracecli.datasets import building, folder, forgetting
+from tracecli.errors import DatasetError
 
 
 @pytest.fixture
@@ -155,3 +156,22 @@ def test_others_are_left_alone(home: Home) -> None:
     assert forgetting.forget(home, ["01a1ee56-0000-7000-8000-000000000001"], gone=True) == []
     assert {path: path.stat().st_ino for path in version.folder.rglob("*")} == before
     assert folder.names(home) == ["all"] and lines(version)
+
+
+def test_a_build_that_had_begun_does_not_bring_it_back(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it read is erased before its files are in their place: it fails, and they are not."""
+    ids = traffic(home)
+    version = made(home)
+    write_dropped = building._Making.write_dropped
+
+    def erased_meanwhile(making: building._Making, path: Path) -> None:
+        write_dropped(making, path)
+        forgetting.forget(home, [ids[4]], gone=True)
+
+    monkeypatch.setattr(building._Making, "write_dropped", erased_meanwhile)
+    with pytest.raises(DatasetError, match="erased from all@1 meanwhile"):
+        building.build(home, version, version.folder, allow_few=True)
+    monkeypatch.undo()
+    assert building.places(version) == [] and not list(version.folder.glob(".building*"))
+    building.build(home, version, version.folder, allow_few=True)
+    assert ids[4] not in examples(version) and ids[5] in examples(version)

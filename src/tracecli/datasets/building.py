@@ -62,9 +62,9 @@ def build(
 
     What it reads is noted in the ledger, unless it is built again without being asked for.
 
-    Raises TooFew if fewer examples are left than a format's provider takes, ConfigError for a folder that has a card of
-    something else, HomeError if it cannot be read or noted, and OSError if it cannot be written; what was in the folder
-    is as it was then.
+    Raises DatasetError if something was erased from it meanwhile, TooFew if fewer examples are left than a format's
+    provider takes, ConfigError for a folder that has a card of something else, HomeError if it cannot be read or noted,
+    and OSError if it cannot be written; what was in the folder is as it was then.
     """
     of = of or version.definition()
     if of.languages or of.balance == "language":
@@ -72,6 +72,8 @@ def build(
     home.prepare()
     folder.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
     _refuse_others(folder)
+    with version.locked() as begun:
+        pass
     with ExitStack() as stack:
         making = stack.enter_context(_begun(home, version, of))
         making.prepare(noted=noted)
@@ -88,7 +90,10 @@ def build(
         for name, content in card.written(manifest, notes.read(version.folder)).items():
             write(draft / name, content)
         write(draft / MANIFEST, msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n")
-        _put(draft, folder)
+        with version.locked() as now:
+            if now != begun:
+                raise DatasetError(f"something was erased from {version.reference} meanwhile", "Build it again.")
+            _put(draft, folder)
     return manifest
 
 
@@ -129,6 +134,7 @@ def _draft(folder: Path) -> Iterator[Path]:
     """A folder beside what is built in another one, which goes in the end."""
     remove_left_over(folder)
     draft = folder / f"{_DRAFT}{os.getpid()}"
+    shutil.rmtree(draft, ignore_errors=True)  # of another process of that number
     draft.mkdir(mode=PRIVATE_FOLDER)
     try:
         yield draft
@@ -140,7 +146,7 @@ def remove_left_over(folder: Path) -> None:
     """Remove what builds left behind that were killed. Raises OSError."""
     for path in folder.glob(f"{_DRAFT}*"):
         process = path.name.removeprefix(_DRAFT)
-        if process.isdigit() and (int(process) == os.getpid() or not Path("/proc", process).exists()):
+        if process.isdigit() and not Path("/proc", process).exists():
             shutil.rmtree(path)
 
 

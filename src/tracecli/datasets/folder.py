@@ -8,7 +8,9 @@ elsewhere to which it was built too.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
+import os
 import re
 import shutil
 from collections.abc import Iterable, Iterator
@@ -99,6 +101,20 @@ class Version:
         """Remember a folder elsewhere, for who erases."""
         every = dict.fromkeys([*map(str, self.copies()), str(folder)])
         files.write_whole(self.folder / COPIES, msgspec.json.encode(list(every)))
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[tuple[int, int]]:
+        """Nobody else writes ids down, or puts built files into their place; tells one writing of the ids from another.
+
+        Raises OSError.
+        """
+        file = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            about = self.chosen_file.stat()
+            yield about.st_ino, about.st_mtime_ns
+        finally:
+            os.close(file)
 
     def choose(self, ids: Iterable[str]) -> None:
         """Write down ids, which are in time order."""

@@ -38,8 +38,9 @@ def _without(home: Home, version: Version, erased: frozenset[str], *, gone: bool
     if not number and not mark.exists():
         return None
     mark.touch(mode=0o600)
-    if number and gone:
-        version.choose(identifier for identifier in _chosen(version) if identifier not in erased)
+    with version.locked():  # who builds at this moment has read what is erased, and sees that the ids are written anew
+        left = (identifier for identifier in _chosen(version) if not (gone and identifier in erased))
+        version.choose(left)
     rebuilt, removed, failed = [], [], []
     for place in building.places(version):
         try:

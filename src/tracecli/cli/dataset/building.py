@@ -52,6 +52,8 @@ def build(reference: str, formats: tuple[str, ...], folder: Path | None, allow_f
             raise click.BadParameter(f"{error.problem}.", param_hint="--format") from None
     place = folder.absolute() if folder else version.folder
     try:
+        if folder:
+            version.note_copy(place)  # before, so that an erasure knows of it however the build ends
         built = building.build(home, version, place, of, allow_few=allow_few)
     except TooFew as error:
         for text in tables.steps_plain([one for one in error.steps if one.dropped]):
@@ -61,8 +63,6 @@ def build(reference: str, formats: tuple[str, ...], folder: Path | None, allow_f
         raise TracecliError(
             f"cannot write to {place}: {error.strerror or error}", "Name another folder with --output."
         ) from error
-    if folder:
-        version.note_copy(place)
     if as_json:
         output.json(msgspec.to_builtins(built) | {"folder": str(place)})
         return
